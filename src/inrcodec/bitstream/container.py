@@ -1,0 +1,148 @@
+"""The ``.moec`` container: magic, format version, and checksummed chunks (docs/format.md)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from inrcodec.bitstream.primitives import ByteReader, ByteWriter
+from inrcodec.errors import (
+    BitstreamError,
+    ChecksumError,
+    LimitExceededError,
+    UnsupportedVersionError,
+)
+from inrcodec.limits import Limits
+
+MAGIC = b"MOEC"
+FORMAT_VERSION = 0
+PREAMBLE_BYTES = 6
+"""Magic, format version and chunk count: what a file holds besides its chunks."""
+
+
+class ChunkType(IntEnum):
+    """The chunks this format version defines, in the order a file holds them."""
+
+    VOLUME = ord("V")
+    GEOMETRY = ord("G")
+    NETWORK = ord("N")
+    METADATA = ord("m")
+
+    @property
+    def critical(self) -> bool:
+        """Whether a volume cannot be decoded without it (an uppercase letter)."""
+        return chr(self).isupper()
+
+
+_ORDER = tuple(ChunkType)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One typed block of bytes."""
+
+    type: ChunkType
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A chunk as it lies in a file: any letter, checksum verified."""
+
+    letter: str
+    payload: bytes
+    framed_bytes: int
+
+
+def write_container(chunks: Sequence[Chunk]) -> bytes:
+    """Return the file that holds ``chunks``.
+
+    Raises ``ValueError`` unless they are the three critical chunks in order, each once, and then
+    at most one metadata chunk.
+    """
+    types = [chunk.type for chunk in chunks]
+    if types not in (list(_ORDER[:-1]), list(_ORDER)):
+        raise ValueError(f"chunks {[chr(t) for t in types]} are not V, G, N and at most one m")
+    writer = ByteWriter()
+    writer.raw(MAGIC)
+    writer.u8(FORMAT_VERSION)
+    writer.u8(len(chunks))
+    for chunk in chunks:
+        writer.raw(_frame(chunk))
+    return writer.getvalue()
+
+
+def parse_container(data: bytes, limits: Limits) -> dict[ChunkType, bytes]:
+    """Return the payload of each known chunk of the file ``data``; unknown ancillary ones go.
+
+    Raises ``LimitExceededError`` for a file larger than ``limits.file_bytes``,
+    ``UnsupportedVersionError`` for a format version or critical chunk of a later format,
+    ``ChecksumError`` for damage, ``TruncatedError`` for missing bytes, and ``BitstreamError`` for
+    anything else that is not a valid container.
+    """
+    payloads: dict[ChunkType, bytes] = {}
+    for frame in _frames(data, limits):
+        try:
+            chunk_type = ChunkType(ord(frame.letter))
+        except ValueError:
+            if frame.letter.isupper():
+                raise UnsupportedVersionError(
+                    f"critical chunk '{frame.letter}' is unknown; a newer inrcodec wrote this file"
+                ) from None
+            continue
+        payloads[chunk_type] = frame.payload
+    if list(payloads) != [t for t in _ORDER if t in payloads]:
+        raise BitstreamError("chunks are not in the order V, G, N, m")
+    for chunk_type in ChunkType:
+        if chunk_type.critical and chunk_type not in payloads:
+            raise BitstreamError(f"required chunk '{chr(chunk_type)}' is missing")
+    return payloads
+
+
+def chunk_sizes(data: bytes, limits: Limits) -> dict[str, int]:
+    """Return the bytes of each chunk, framing included, under its letter and in file order.
+
+    Unknown chunks are listed too; the sizes and ``PREAMBLE_BYTES`` add up to the file. Raises as
+    ``parse_container`` does for a damaged file.
+    """
+    return {frame.letter: frame.framed_bytes for frame in _frames(data, limits)}
+
+
+def _frame(chunk: Chunk) -> bytes:
+    writer = ByteWriter()
+    writer.u8(chunk.type)
+    writer.varint(len(chunk.payload))
+    writer.raw(chunk.payload)
+    framed = writer.getvalue()
+    return framed + zlib.crc32(framed).to_bytes(4, "little")
+
+
+def _frames(data: bytes, limits: Limits) -> Iterator[_Frame]:
+    if len(data) > limits.file_bytes:
+        raise LimitExceededError(f"file of {len(data)} bytes exceeds {limits.file_bytes} bytes")
+    reader = ByteReader(data)
+    if reader.raw(min(len(MAGIC), len(data))) != MAGIC:
+        raise BitstreamError("not a .moec file: it does not start with 'MOEC'")
+    version = reader.u8()
+    if version != FORMAT_VERSION:
+        raise UnsupportedVersionError(
+            f"format version {version} is not supported; this inrcodec reads {FORMAT_VERSION}"
+        )
+    seen: set[str] = set()
+    for _ in range(reader.u8()):
+        start = reader.position
+        letter = chr(reader.u8())
+        payload = reader.raw(reader.varint())
+        checksum = zlib.crc32(memoryview(data)[start : reader.position])
+        # Before the type is judged: a damaged letter is damage, not a newer format.
+        if reader.uint(4) != checksum:
+            raise ChecksumError(f"chunk at offset {start} is damaged: its CRC-32 does not match")
+        if not (letter.isascii() and letter.isalpha()):
+            raise BitstreamError(f"chunk type {ord(letter)} at offset {start} is not a letter")
+        if letter in seen:
+            raise BitstreamError(f"chunk '{letter}' occurs twice")
+        seen.add(letter)
+        yield _Frame(letter, payload, reader.position - start)
+    reader.expect_end()

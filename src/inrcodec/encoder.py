@@ -1,0 +1,251 @@
+"""path -> Volume -> normalized -> MoEINR (fitted) -> QuantizedModel -> bytes -> checked -> path."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from inrcodec.architecture import Architecture
+from inrcodec.bitstream.container import Chunk, ChunkType, chunk_sizes, write_container
+from inrcodec.bitstream.geometry import encode_geometry
+from inrcodec.bitstream.metadata import encode_metadata
+from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
+from inrcodec.decoder import decode_bytes
+from inrcodec.device import pick_device
+from inrcodec.entropy.network import encode_network
+from inrcodec.errors import BudgetError
+from inrcodec.fitting.fit import Report, fit
+from inrcodec.fitting.quantize import quantize
+from inrcodec.fitting.sampling import VoxelSampler
+from inrcodec.limits import DEFAULT_LIMITS
+from inrcodec.metrics import Quality, measure
+from inrcodec.model.moe import MoEINR
+from inrcodec.output import atomic_output, check_output
+from inrcodec.planner import (
+    Effort,
+    Preset,
+    plan_architecture,
+    plan_effort,
+    smallest_network_bytes,
+)
+from inrcodec.progress import OnProgress, Progress, ignore_progress
+from inrcodec.quantization import QuantizedModel
+from inrcodec.volume.intensity import normalize
+from inrcodec.volume.nifti import read_nifti
+from inrcodec.volume.volume import Volume
+
+Metadata = Literal["geometry", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The size asked for: exactly one of ``ratio`` (raw bytes / file bytes), ``file_bytes``, and
+    ``bits_per_voxel`` is set."""
+
+    ratio: float | None = None
+    file_bytes: int | None = None
+    bits_per_voxel: float | None = None
+
+    def bytes_for(self, header: VolumeHeader) -> int:
+        """The largest file that meets the target for that volume."""
+        if self.ratio is not None:
+            return int(header.raw_bytes / self.ratio)
+        if self.bits_per_voxel is not None:
+            return int(header.voxels * self.bits_per_voxel / 8)
+        if self.file_bytes is None:
+            raise ValueError("a target names a ratio, a number of bytes, or bits per voxel")
+        return self.file_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeReport:
+    """What was written, and how good it is: measured on the decoded file, never on the float
+    network. ``seconds`` has an entry a stage; ``architecture`` is None for a volume of one value.
+    """
+
+    header: VolumeHeader
+    file_bytes: int
+    chunk_bytes: dict[str, int]
+    architecture: Architecture | None
+    quality: Quality
+    seconds: dict[str, float]
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the stored voxels over bytes of the file."""
+        return self.header.raw_bytes / self.file_bytes
+
+    @property
+    def bits_per_voxel(self) -> float:
+        return 8 * self.file_bytes / self.header.voxels
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Bits of the network chunk for each of its weights."""
+        if self.architecture is None:
+            return None
+        return 8 * self.chunk_bytes["N"] / self.architecture.parameters
+
+
+def encode_file(
+    source: Path,
+    output: Path,
+    *,
+    target: Target,
+    preset: Preset = Preset.MEDIUM,
+    experts: int | None = None,
+    metadata: Metadata = "geometry",
+    nonfinite: Literal["refuse", "zero"] = "refuse",
+    device: str = "auto",
+    threads: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_progress: OnProgress = ignore_progress,
+) -> EncodeReport:
+    """Encode the NIfTI file ``source`` to the ``.moec`` file ``output``, whole or not at all.
+
+    Raises an `InputError` for a volume that cannot be coded, a `BudgetError` where no file of the
+    target's size exists, and an `OutputError` where the output cannot be written.
+    """
+    check_output(output, overwrite)
+    data, report = encode_volume(
+        read_nifti(source, nonfinite),
+        target=target,
+        preset=preset,
+        experts=experts,
+        metadata=metadata,
+        device=device,
+        threads=threads,
+        seed=seed,
+        on_progress=on_progress,
+    )
+    with atomic_output(output, overwrite) as file:
+        file.write(data)
+    return report
+
+
+def encode_volume(
+    volume: Volume,
+    *,
+    target: Target,
+    preset: Preset = Preset.MEDIUM,
+    experts: int | None = None,
+    metadata: Metadata = "geometry",
+    device: str = "auto",
+    threads: int | None = None,
+    seed: int = 0,
+    on_progress: OnProgress = ignore_progress,
+) -> tuple[bytes, EncodeReport]:
+    """Encode a volume to the bytes of a ``.moec`` file, and measure what they decode to.
+
+    The same volume, options, seed, machine and thread count give the same bytes.
+    """
+    where = pick_device(device, threads)
+    header = VolumeHeader.of(volume.data)
+    chunks = [
+        Chunk(ChunkType.VOLUME, encode_volume_header(header)),
+        Chunk(ChunkType.GEOMETRY, encode_geometry(volume.geometry)),
+        Chunk(ChunkType.NETWORK, b""),
+    ]
+    if metadata == "full" and volume.header_block is not None:
+        chunks.append(Chunk(ChunkType.METADATA, encode_metadata(volume.header_block)))
+    clock = _Clock()
+    network: QuantizedModel | None = None
+    budget = target.bytes_for(header)
+    around = len(write_container(chunks))
+    if header.low == header.high:
+        _check_budget(budget, around, volume, header)
+    else:
+        coordinates = sum(length > 1 for length in header.shape)
+        # The framing of a longer chunk takes a few more bytes for its length.
+        around += len(f"{budget:b}") // 7
+        smallest = smallest_network_bytes(coordinates, experts)
+        _check_budget(budget, around + smallest, volume, header)
+        architecture = plan_architecture(budget - around, coordinates, experts)
+        sampler = VoxelSampler(normalize(volume.data, header), header.shape, where, seed)
+        effort = plan_effort(preset, architecture)
+        model = _fit(architecture, sampler, effort, where, seed, on_progress)
+        clock.lap("fit")
+        network = _quantize(model, sampler, effort, budget - around, on_progress)
+        clock.lap("quantize")
+        chunks[2] = Chunk(ChunkType.NETWORK, encode_network(network))
+    data = write_container(chunks)
+
+    decoded = decode_bytes(data, device=where.type, on_progress=on_progress)
+    clock.lap("decode")
+    on_progress(Progress("measure", 0, 1))
+    quality = measure(volume.data, decoded.data)
+    on_progress(Progress("measure", 1, 1, quality.psnr_range))
+    clock.lap("measure")
+    return data, EncodeReport(
+        header=header,
+        file_bytes=len(data),
+        chunk_bytes=chunk_sizes(data, DEFAULT_LIMITS),
+        architecture=None if network is None else network.architecture,
+        quality=quality,
+        seconds=clock.seconds,
+    )
+
+
+def _fit(
+    architecture: Architecture,
+    sampler: VoxelSampler,
+    effort: Effort,
+    device: torch.device,
+    seed: int,
+    on_progress: OnProgress,
+) -> MoEINR:
+    generator = torch.Generator().manual_seed(seed)
+    model = MoEINR.initialized(architecture, sampler.mean, sampler.deviation, generator)
+    model.to(device)
+    fit(model, sampler, effort.fit_steps, effort.batch, _reporter("fit", on_progress))
+    return model
+
+
+def _quantize(
+    model: MoEINR, sampler: VoxelSampler, effort: Effort, most: int, on_progress: OnProgress
+) -> QuantizedModel:
+    return quantize(
+        model,
+        sampler,
+        most,
+        lambda candidate: len(encode_network(candidate)),
+        effort.tuning_steps,
+        effort.batch,
+        _reporter("quantize", on_progress),
+    )
+
+
+def _reporter(stage: str, on_progress: OnProgress) -> Report:
+    def report(done: int, total: int, mse: float) -> None:
+        # The values span -1..1, hence a peak of 2.
+        psnr = 10 * math.log10(4 / mse) if mse > 0 else None
+        on_progress(Progress(stage, done, total, psnr))
+
+    return report
+
+
+def _check_budget(budget: int, needed: int, volume: Volume, header: VolumeHeader) -> None:
+    if budget < needed:
+        raise BudgetError(
+            f"{volume.source}: the target of {budget} bytes is too small: the smallest file is "
+            f"{needed} bytes, a ratio of {header.raw_bytes / needed:.4g}"
+        )
+
+
+class _Clock:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now

@@ -1,0 +1,1 @@
+"""Lossless coding of the quantized weights: integer distributions and the rANS coder."""

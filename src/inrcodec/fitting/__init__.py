@@ -1,0 +1,1 @@
+"""Fitting a network to a volume: sampling, optimization, and quantization that meets the loss."""

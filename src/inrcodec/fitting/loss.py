@@ -1,0 +1,34 @@
+"""Squared error on the clamped output: what the decoder's clamp forgives costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LEAK = 0.05
+"""Share of the gradient that passes outside -1..1, so that a saturated voxel can come back."""
+
+
+class _ClampToRange(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, output: Tensor) -> Tensor:
+        ctx.save_for_backward(output)
+        return output.clamp(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (output,) = ctx.saved_tensors
+        return torch.where(output.abs() > 1, gradient * LEAK, gradient)
+
+
+def clamp_to_range(output: Tensor) -> Tensor:
+    """Clamp to the value range -1..1 with a leaky gradient outside. Any shape."""
+    clamped: Tensor = _ClampToRange.apply(output)  # type: ignore[no-untyped-call]
+    return clamped
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Squared error of the clamped output, element by element."""
+    return (clamp_to_range(output) - target).square()

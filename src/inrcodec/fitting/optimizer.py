@@ -1,0 +1,91 @@
+"""Muon on the hidden sine matrices, Adam on everything else.
+
+Muon (Jordan et al., 2024; for INRs: arXiv 2512.14366) replaces a matrix's momentum by its nearest
+orthogonal matrix, so that all directions of a layer learn at one speed. Learning rates here are in
+turns, the unit of the sine layers' weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from inrcodec.model.moe import MoEINR
+
+MUON_RATE = 4.8e-3
+ADAM_RATE = 1.4e-2
+GATE_RATE = 6e-3
+DECODER_RATE = 1.5e-2
+"""In standard deviations of the volume's values: the decoder's weights are in units of them."""
+
+_MOMENTUM = 0.95
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+_NEWTON_SCHULZ_STEPS = 5
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Push the singular values of each of (B, M, N) matrices towards 1 (Newton-Schulz)."""
+    a, b, c = _NEWTON_SCHULZ
+    x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-12)
+    for _ in range(_NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x
+
+
+class MuonAdam:
+    """Optimizer of a `MoEINR`. ``step(scale)`` takes one step at ``scale`` times the base rates.
+
+    ``deviation`` is the standard deviation of the values to be fitted.
+    """
+
+    def __init__(self, model: MoEINR, deviation: float) -> None:
+        # One batched product for all matrices of a shape: they are too small to go one by one.
+        self._by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+        in_turns: list[nn.Parameter] = []
+        sine_layers = [*model.encoder, *model.experts]
+        for layer in sine_layers:
+            if layer is sine_layers[0]:
+                in_turns.append(layer.weight)
+            else:
+                self._by_shape.setdefault(layer.weight.shape[-2:], []).append(layer.weight)
+            in_turns.append(layer.bias)
+        gate = [] if model.gate is None else list(model.gate.parameters())
+        self._momentum = {shape: torch.zeros(0) for shape in self._by_shape}
+        self._adam = torch.optim.Adam(
+            [
+                {"params": in_turns, "base": ADAM_RATE},
+                {"params": list(model.decoder.parameters()), "base": DECODER_RATE * deviation},
+                {"params": gate, "base": GATE_RATE},
+            ],
+            betas=(0.9, 0.99),
+            eps=1e-15,
+            fused=True,
+        )
+
+    @torch.no_grad()
+    def step(self, scale: float) -> None:
+        """Update all parameters from their gradients, then clear the gradients."""
+        for group in self._adam.param_groups:
+            group["lr"] = group["base"] * scale
+        self._adam.step()
+        self._adam.zero_grad()
+        for shape, parameters in self._by_shape.items():
+            gradient = torch.cat([_gradient(p).reshape(-1, *shape) for p in parameters])
+            momentum = self._momentum[shape]
+            if not momentum.numel():
+                momentum = self._momentum[shape] = torch.zeros_like(gradient)
+            momentum.mul_(_MOMENTUM).add_(gradient)
+            update = orthogonalize(gradient + _MOMENTUM * momentum)
+            start = 0
+            for parameter in parameters:
+                count = parameter.numel() // shape.numel()
+                part = update[start : start + count].reshape(parameter.shape)
+                parameter.sub_(part, alpha=MUON_RATE * scale)
+                parameter.grad = None
+                start += count
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    # An expert stack that no coordinate reached has no gradient.
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -1,0 +1,62 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from inrcodec.errors import OutputError
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise `OutputError` now, before any work, where `atomic_output` would later."""
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; use --force to replace it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: the folder {path.parent} is not writable")
+
+
+@contextmanager
+def atomic_output(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
+    """Open a binary file that appears at ``path`` only if the block succeeds.
+
+    The bytes go to a temporary file beside it and reach the disk before the rename. Raises
+    `OutputError` where the file cannot be written, or is there already and not to be replaced.
+    """
+    check_output(path, overwrite)
+    temporary: Path | None = None
+    try:
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            temporary = Path(name)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            if overwrite:
+                temporary.replace(path)
+            else:
+                os.link(temporary, path)  # fails where another program made the file meanwhile
+        except FileExistsError:
+            raise OutputError(f"{path}: exists already; use --force to replace it") from None
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

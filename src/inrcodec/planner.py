@@ -1,0 +1,101 @@
+"""From bytes to an architecture, and from a preset to the length of the fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from inrcodec.architecture import Architecture
+from inrcodec.errors import BudgetError
+
+BITS_PER_WEIGHT = 5.3
+"""Where rounding error and a smaller network cost the same (docs/design.md, "Bits a weight")."""
+
+ENCODER_LAYERS = 2
+_DEPTHS = ((800, 6), (300, 5), (120, 4), (0, 2))
+"""Sine layers by number of weights: deep networks need some width to work with."""
+
+_NETWORK_OVERHEAD = 8
+_TENSOR_OVERHEAD = 2
+"""Bytes of chunk N besides the weights, and for each tensor."""
+
+
+class Preset(StrEnum):
+    """How long to fit."""
+
+    FAST = "fast"
+    MEDIUM = "medium"
+    SLOW = "slow"
+
+
+_WORK = {Preset.FAST: 0.9e11, Preset.MEDIUM: 3.6e11, Preset.SLOW: 18e11}
+"""Products of a weight with a voxel, forward: sized to about 1, 4 and 20 minutes on two cores."""
+
+_SINE_COST = 12
+_VOXEL_COST = 600
+"""One sine unit, and one voxel's sampling and loss, in such products."""
+
+_BATCH = 16384
+_FEWEST_STEPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Length of the fit and of each tuning between the rounds of quantization, in steps."""
+
+    fit_steps: int
+    tuning_steps: int
+    batch: int
+
+
+def plan_effort(preset: Preset, architecture: Architecture) -> Effort:
+    """Steps that take the preset's time, whatever the network's size."""
+    a = architecture
+    units = a.encoder_layers * a.encoder_width + a.expert_layers * a.expert_width
+    cost = a.active_parameters + _SINE_COST * units + _VOXEL_COST
+    steps = max(_FEWEST_STEPS, int(_WORK[preset] / (cost * _BATCH)))
+    return Effort(steps, max(_FEWEST_STEPS, steps // 32), _BATCH)
+
+
+def plan_architecture(network_bytes: int, coordinates: int, experts: int | None) -> Architecture:
+    """The widest network whose coded weights fill ``network_bytes``.
+
+    ``experts`` None leaves their number to the budget. Raises `BudgetError` where not even the
+    smallest network fits.
+    """
+    count = 1 if experts is None else experts
+    for least_weights, layers in _DEPTHS:
+        widths = _widest(network_bytes, coordinates, count, layers)
+        if widths is not None and widths.parameters >= least_weights:
+            return widths
+    smallest = _candidate(coordinates, count, 2, 1)
+    raise BudgetError(
+        f"{max(network_bytes, 0)} bytes are left for the network, which needs "
+        f"{_coded_bytes(smallest)} or more: lower the ratio or the number of experts"
+    )
+
+
+def smallest_network_bytes(coordinates: int, experts: int | None) -> int:
+    """Bytes that a network needs at the least."""
+    return _coded_bytes(_candidate(coordinates, experts or 1, 2, 1))
+
+
+def _widest(network_bytes: int, coordinates: int, experts: int, layers: int) -> Architecture | None:
+    best, width = None, 1
+    while True:
+        candidate = _candidate(coordinates, experts, layers, width)
+        if _coded_bytes(candidate) > network_bytes:
+            return best
+        best, width = candidate, width + 1
+
+
+def _candidate(coordinates: int, experts: int, layers: int, width: int) -> Architecture:
+    encoder_layers = min(ENCODER_LAYERS, layers - 1)
+    return Architecture(
+        coordinates, experts, encoder_layers, layers - encoder_layers, width, width
+    )
+
+
+def _coded_bytes(architecture: Architecture) -> int:
+    weights = round(architecture.parameters * BITS_PER_WEIGHT / 8)
+    return _NETWORK_OVERHEAD + _TENSOR_OVERHEAD * len(architecture.tensors) + weights

@@ -1,0 +1,41 @@
+"""Integers with a power-of-two step: what a network is once it is in the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.architecture import Architecture
+
+MIN_STEP_EXPONENT = -24
+MAX_STEP_EXPONENT = 7
+"""Steps are 2**exponent; the format stores the exponent in five bits' worth of values."""
+
+MAX_MAGNITUDE = (1 << 15) - 1
+"""Largest |integer| a weight may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedTensor:
+    """``integers * 2**step_exponent``; integers int32, any shape, |integer| <= 32767."""
+
+    integers: NDArray[np.int32]
+    step_exponent: int
+
+    def dequantize(self) -> NDArray[np.float32]:
+        """The exact values, float32 (15-bit integers times a power of two lose nothing)."""
+        return np.ldexp(self.integers.astype(np.float32), self.step_exponent)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedModel:
+    """A network in integers: one tensor for each of ``architecture.tensors``, in that order.
+
+    Sine layers are in turns: a layer is ``sin(2 pi (W x + b))``, so that a weight's integer
+    part moves a whole number of periods (../format.md, "Chunk N").
+    """
+
+    architecture: Architecture
+    tensors: tuple[QuantizedTensor, ...]

@@ -1,0 +1,1 @@
+"""Volumes in memory and the files they come from and go to."""
