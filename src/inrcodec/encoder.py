@@ -168,7 +168,7 @@ def encode_volume(
         _check_budget(budget, around + smallest, volume, header)
         architecture = plan_architecture(budget - around, coordinates, experts)
         sampler = VoxelSampler(normalize(volume.data, header), header.shape, where, seed)
-        effort = plan_effort(preset, architecture)
+        effort = plan_effort(preset, architecture, header.voxels)
         model = _fit(architecture, sampler, effort, where, seed, on_progress)
         clock.lap("fit")
         network = _quantize(model, sampler, effort, budget - around, on_progress)

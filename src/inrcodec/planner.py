@@ -28,8 +28,20 @@ class Preset(StrEnum):
     SLOW = "slow"
 
 
-_WORK = {Preset.FAST: 0.9e11, Preset.MEDIUM: 3.6e11, Preset.SLOW: 18e11}
-"""Products of a weight with a voxel, forward: sized to about 1, 4 and 20 minutes on two cores."""
+@dataclass(frozen=True, slots=True)
+class _Duration:
+    """``work``: products of a weight with a voxel, forward; ``most_steps`` bounds tiny fits."""
+
+    work: float
+    most_steps: int
+
+
+_DURATIONS = {
+    Preset.FAST: _Duration(0.9e11, 2_000),
+    Preset.MEDIUM: _Duration(3.6e11, 8_000),
+    Preset.SLOW: _Duration(18e11, 40_000),
+}
+"""About 1, 4 and 20 minutes on two cores for a volume of 256^3 voxels at 6000x."""
 
 _SINE_COST = 12
 _VOXEL_COST = 600
@@ -37,24 +49,27 @@ _VOXEL_COST = 600
 
 _BATCH = 16384
 _FEWEST_STEPS = 200
+_TUNING_SHARE = 1 / 32
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Length of the fit and of each tuning between the rounds of quantization, in steps."""
+    """Length of the fit and of each tuning between the rounds of quantization, in steps of
+    ``batch`` voxels."""
 
     fit_steps: int
     tuning_steps: int
     batch: int
 
 
-def plan_effort(preset: Preset, architecture: Architecture) -> Effort:
+def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effort:
     """Steps that take the preset's time, whatever the network's size."""
-    a = architecture
+    a, duration = architecture, _DURATIONS[preset]
     units = a.encoder_layers * a.encoder_width + a.expert_layers * a.expert_width
     cost = a.active_parameters + _SINE_COST * units + _VOXEL_COST
-    steps = max(_FEWEST_STEPS, int(_WORK[preset] / (cost * _BATCH)))
-    return Effort(steps, max(_FEWEST_STEPS, steps // 32), _BATCH)
+    batch = min(_BATCH, voxels)
+    steps = min(max(int(duration.work / (cost * batch)), _FEWEST_STEPS), duration.most_steps)
+    return Effort(steps, max(int(steps * _TUNING_SHARE), 1), batch)
 
 
 def plan_architecture(network_bytes: int, coordinates: int, experts: int | None) -> Architecture:

@@ -11,7 +11,7 @@ from inrcodec.architecture import Architecture
 
 MIN_STEP_EXPONENT = -24
 MAX_STEP_EXPONENT = 7
-"""Steps are 2**exponent; the format stores the exponent in five bits' worth of values."""
+"""Steps are 2**exponent."""
 
 MAX_MAGNITUDE = (1 << 15) - 1
 """Largest |integer| a weight may take."""
@@ -34,7 +34,7 @@ class QuantizedModel:
     """A network in integers: one tensor for each of ``architecture.tensors``, in that order.
 
     Sine layers are in turns: a layer is ``sin(2 pi (W x + b))``, so that a weight's integer
-    part moves a whole number of periods (../format.md, "Chunk N").
+    part moves a whole number of periods (docs/format.md, "Sampling").
     """
 
     architecture: Architecture

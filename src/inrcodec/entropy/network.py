@@ -11,6 +11,7 @@ from inrcodec.entropy.rans import rans_decode, rans_encode
 from inrcodec.errors import BitstreamError
 from inrcodec.limits import Limits
 from inrcodec.quantization import (
+    MAX_MAGNITUDE,
     MAX_STEP_EXPONENT,
     MIN_STEP_EXPONENT,
     QuantizedModel,
@@ -60,6 +61,8 @@ def decode_network(payload: bytes, coordinates: int, limits: Limits) -> Quantize
         [spec.size for spec in specs],
         [distribution.table() for distribution in distributions],
     )
+    if np.any(np.abs(symbols) > MAX_MAGNITUDE):
+        raise BitstreamError(f"chunk N: a weight is beyond {MAX_MAGNITUDE} steps")
     tensors, start = [], 0
     for spec, exponent in zip(specs, exponents, strict=True):
         integers = symbols[start : start + spec.size].reshape(spec.shape)

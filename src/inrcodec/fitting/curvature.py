@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from inrcodec.fitting.sampling import VoxelSampler
+from inrcodec.fitting.sampling import Batch, VoxelSampler
 from inrcodec.model.moe import MoEINR
 from inrcodec.model.sine import TURN
 
@@ -110,25 +110,29 @@ class FlatWeights:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What a chunk of coordinates gives for one layer: row r's gradient is ``delta[r] * input``."""
+    """What a chunk of voxels gives for one layer: the gradient of row r's weights, scaled by the
+    root of the voxels' weights, is ``delta[r] * inputs``."""
 
     layer: LayerView
     delta: Tensor  # (out, N)
     inputs: Tensor  # (in + 1, N), the last row ones
 
 
-def _passes(flat: FlatWeights, coordinates: Tensor) -> Iterator[list[_Pass]]:
-    """One list of layer passes for each expert that some of (D, N) coordinates reach."""
+def _passes(flat: FlatWeights, voxels: Batch) -> Iterator[list[_Pass]]:
+    """One list of layer passes for each expert that some of the voxels reach."""
     model = flat.model
-    features = model.encoder(coordinates)
-    routing = None if model.gate is None else model.gate.route(features)
+    coordinates, scale = voxels.coordinates, voxels.weight.sqrt()
+    if model.gate is None:
+        yield _chain_passes(flat.chains[0], coordinates, scale)
+        return
+    routing = model.gate.route(model.encoder(coordinates))
     for expert, chain in enumerate(flat.chains):
-        mine = coordinates if routing is None else coordinates[:, routing == expert]
-        if mine.shape[1]:
-            yield _chain_passes(chain, mine)
+        mine = routing == expert
+        if bool(mine.any()):
+            yield _chain_passes(chain, coordinates[:, mine], scale[mine])
 
 
-def _chain_passes(chain: list[LayerView], coordinates: Tensor) -> list[_Pass]:
+def _chain_passes(chain: list[LayerView], coordinates: Tensor, scale: Tensor) -> list[_Pass]:
     ones = torch.ones_like(coordinates[:1])
     inputs, slopes, hidden = [], [], coordinates
     for layer in chain[:-1]:
@@ -140,7 +144,7 @@ def _chain_passes(chain: list[LayerView], coordinates: Tensor) -> list[_Pass]:
     inputs.append(torch.cat([hidden, ones]))
     weight, bias = chain[-1].values()
     output = torch.addmm(bias[:, None], weight, hidden)
-    delta = (output.abs() <= 1).to(output.dtype)  # the clamp hides what lies outside
+    delta = (output.abs() <= 1) * scale  # the clamp hides what lies outside
     passes = [_Pass(chain[-1], delta, inputs[-1])]
     for index in range(len(chain) - 2, -1, -1):
         delta = (weight.mT @ delta) * slopes[index]
@@ -154,8 +158,7 @@ def diagonal(flat: FlatWeights, sampler: VoxelSampler, samples: int) -> Tensor:
     """Diagonal of H, (P,) float64 on the CPU: each weight's own sensitivity."""
     total = torch.zeros(flat.size, dtype=torch.float64)
     for count in _chunks(samples):
-        coordinates, _ = sampler.draw(count)
-        for passes in _passes(flat, coordinates):
+        for passes in _passes(flat, sampler.draw(count)):
             for p in passes:
                 squares = p.delta.square() @ p.inputs.square().mT
                 total[p.layer.start : p.layer.stop] += squares.reshape(-1).double().cpu()
@@ -170,8 +173,7 @@ def blocks(
     device = flat.layers[0].weight.device
     sums = [torch.zeros(len(group), len(group), device=device) for group in groups]
     for count in _chunks(samples):
-        coordinates, _ = sampler.draw(count)
-        for passes in _passes(flat, coordinates):
+        for passes in _passes(flat, sampler.draw(count)):
             passes.sort(key=lambda p: p.layer.start)
             for group, total in zip(groups, sums, strict=True):
                 _add_products(passes, group, total)

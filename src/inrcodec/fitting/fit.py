@@ -9,7 +9,7 @@ import torch
 
 from inrcodec.fitting.loss import squared_error
 from inrcodec.fitting.optimizer import MuonAdam
-from inrcodec.fitting.sampling import VoxelSampler
+from inrcodec.fitting.sampling import Batch, VoxelSampler
 from inrcodec.model.gating import Gate, balancing_loss, probe_loss
 from inrcodec.model.moe import MoEINR
 
@@ -40,13 +40,13 @@ def fit(model: MoEINR, sampler: VoxelSampler, steps: int, batch: int, report: Re
     optimizer = MuonAdam(model, sampler.deviation)
     smoothed = math.nan
     for step in range(steps):
-        coordinates, target = sampler.draw(batch)
-        features = model.encoder(coordinates)
-        loss = squared_error(model.decode(model.mix(features)), target).mean()
+        voxels = sampler.draw(batch)
+        features = model.encoder(voxels.coordinates)
+        output = model.decode(model.mix(features))
+        loss = squared_error(output, voxels.target, voxels.weight).mean()
         objective = loss
         if model.gate is not None and step < GATE_SHARE * steps:
-            probe = slice(batch // PROBE_SHARE)
-            objective = loss + _gate_loss(model, model.gate, features[:, probe], target[probe])
+            objective = loss + _gate_loss(model, model.gate, features, voxels)
         objective.backward()  # type: ignore[no-untyped-call]
         optimizer.step(learning_rate(step, steps))
         if step % _REPORT_EVERY == 0 or step + 1 == steps:
@@ -57,17 +57,20 @@ def fit(model: MoEINR, sampler: VoxelSampler, steps: int, batch: int, report: Re
 
 
 def _gate_loss(
-    model: MoEINR, gate: Gate, features: torch.Tensor, target: torch.Tensor
+    model: MoEINR, gate: Gate, features: torch.Tensor, voxels: Batch
 ) -> torch.Tensor:
-    """Teach the gate from a dense probe. features (F, N), target (N,).
+    """Teach the gate from a dense probe of the batch. features (F, N).
 
     The gate reads the features without changing them: they serve the reconstruction alone.
     """
+    probe = slice(len(voxels.target) // PROBE_SHARE)
+    features = features[:, probe].detach()
     with torch.no_grad():
         outputs = [
             model.decode(model.experts.run(i, features)) for i in range(model.experts.count)
         ]
-        errors = squared_error(torch.stack(outputs), target)  # (E, N)
+        target, weight = voxels.target[probe], voxels.weight[probe]
+        errors = squared_error(torch.stack(outputs), target, weight)  # (E, N)
         errors = errors / errors.mean().clamp_min(1e-12)
-    logits = gate(features.detach())  # (E, N)
+    logits = gate(features)  # (E, N)
     return probe_loss(logits, errors) + BALANCE_WEIGHT * balancing_loss(logits)

@@ -29,6 +29,6 @@ def clamp_to_range(output: Tensor) -> Tensor:
     return clamped
 
 
-def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Squared error of the clamped output, element by element."""
-    return (clamp_to_range(output) - target).square()
+def squared_error(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted squared error of the clamped output, element by element."""
+    return (clamp_to_range(output) - target).square() * weight

@@ -316,9 +316,10 @@ def _tune(
     scaled = (start / unit).requires_grad_()
     optimizer = torch.optim.Adam([scaled], betas=(0.9, 0.99), eps=1e-15, fused=True)
     for step in range(steps):
-        coordinates, target = sampler.draw(batch)
+        voxels = sampler.draw(batch)
         flat.model.zero_grad()
-        loss = squared_error(flat.model(coordinates), target).mean()
+        output = flat.model(voxels.coordinates)
+        loss = squared_error(output, voxels.target, voxels.weight).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         scaled.grad = flat.gradient() * unit * mask
         ramp = min(1.0, (step + 1) / 20) * math.cos(math.pi / 2 * step / steps)

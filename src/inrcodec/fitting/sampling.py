@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,31 +11,81 @@ from torch import Tensor
 
 from inrcodec.model.grid import Grid
 
+_FLOOR = 0.5
+"""A voxel of average value is drawn as often as one this many standard deviations away from it."""
+
+_POOL = 1 << 22
+_SLAB = 1 << 22
+_DRAWS_PER_VOXEL = 16
+
+
+class Batch(NamedTuple):
+    """Voxels drawn with unequal chances; ``weight`` makes every sum over them unbiased."""
+
+    coordinates: Tensor
+    """(D, N) float32 in -1..1."""
+    target: Tensor
+    """(N,) float32 values in -1..1."""
+    weight: Tensor
+    """(N,) float32, 1 on average: the chance under uniform drawing over the actual one."""
+
 
 class VoxelSampler:
-    """Draws voxels uniformly over the whole volume, with replacement, reproducibly from a seed.
+    """Draws voxels in proportion to ``floor + |value - mean|``, reproducibly from a seed.
 
-    values: (voxels,) float32 in -1..1, first axis fastest. The indices are drawn on the CPU, so
-    that the same seed means the same voxels on every device.
+    Importance sampling: a few bright voxels carry most of the gradient in volumes with a long
+    tail, and uniform batches meet them too seldom to steer by. The voxels of one pool are
+    stratified over the volume, so that they repeat as little as possible; batches are neighbours in
+    the shuffled pool, which costs no gathering. The random numbers come from the CPU, so that the
+    same seed means the same voxels on every device.
+
+    values: (voxels,) float32 in -1..1, not all equal, first axis fastest.
     """
 
     def __init__(
         self, values: NDArray[np.float32], shape: tuple[int, ...], device: torch.device, seed: int
     ) -> None:
-        self._grid = Grid(shape, device)
-        self._values = torch.from_numpy(values).to(device)
         self.mean = float(values.mean(dtype=np.float64))
         self.deviation = float(values.std(dtype=np.float64))
+        self._grid = Grid(shape, device)
+        self._values = torch.from_numpy(values).to(device)
         self._generator = torch.Generator().manual_seed(seed)
+        self._slabs = self._values.split(_SLAB)
+        self._totals = [float(self._importance(slab).sum()) for slab in self._slabs]
+        self._size = min(_POOL, _DRAWS_PER_VOXEL * len(values))
+        self._pool = Batch(*(torch.empty(0, 0),) * 3)
+        self._next = self._size
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """(D, count) coordinates and (count,) values."""
-        grid = self._grid
-        indices = [
-            torch.randint(n, (count,), generator=self._generator).to(grid.device)
-            for n in grid.lengths
-        ]
-        number = torch.zeros(count, dtype=torch.int64, device=grid.device)
-        for index, stride in zip(indices, grid.strides, strict=True):
-            number.add_(index, alpha=stride)
-        return grid.coordinates(indices), self._values[number]
+    def draw(self, count: int) -> Batch:
+        """The next ``count`` voxels (fewer, all of a pool, where the volume is tiny)."""
+        count = min(count, self._size)
+        if self._next + count > self._size:
+            self._pool, self._next = self._fill(), 0
+        part = slice(self._next, self._next + count)
+        self._next += count
+        coordinates, target, weight = self._pool
+        return Batch(coordinates[:, part], target[part], weight[part])
+
+    def _importance(self, values: Tensor) -> Tensor:
+        return (values - self.mean).abs().double() + _FLOOR * self.deviation
+
+    def _fill(self) -> Batch:
+        """One draw from each of equal shares of the total importance, shuffled."""
+        size, device = self._size, self._grid.device
+        share = sum(self._totals) / size
+        draws = torch.rand(size, generator=self._generator, dtype=torch.float64).to(device)
+        draws.add_(torch.arange(size, device=device)).mul_(share)
+        numbers, start, offset = [], 0, 0.0
+        for slab, total in zip(self._slabs, self._totals, strict=True):
+            inside = draws[(draws >= offset) & (draws < offset + total)] - offset
+            found = torch.searchsorted(self._importance(slab).cumsum(0), inside, right=True)
+            numbers.append(found.clamp_(max=len(slab) - 1) + start)
+            start += len(slab)
+            offset += total
+        number = torch.cat(numbers)
+        # Rounding of the totals may lose the very last draw.
+        number = torch.cat([number, number[-1:].expand(size - len(number))])
+        number = number[torch.randperm(size, generator=self._generator).to(device)]
+        target = self._values[number]
+        weight = (share * size / len(self._values)) / self._importance(target)
+        return Batch(self._grid.at(number), target, weight.float())

@@ -18,25 +18,23 @@ class Grid:
     def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
         self.voxels = math.prod(shape)
         self.device = device
-        self.lengths: list[int] = []
-        self.strides: list[int] = []
+        self._lengths: list[int] = []
+        self._strides: list[int] = []
         self._centres: list[Tensor] = []
         stride = 1
         for length in shape:
             if length > 1:
                 index = torch.arange(length, dtype=torch.float64, device=device)
-                self.lengths.append(length)
-                self.strides.append(stride)
+                self._lengths.append(length)
+                self._strides.append(stride)
                 self._centres.append(((2 * index + 1 - length) / length).float())
             stride *= length
 
-    def coordinates(self, indices: list[Tensor]) -> Tensor:
-        """One (N,) index tensor for each axis longer than one voxel -> (D, N) float32."""
-        return torch.stack([c[i] for c, i in zip(self._centres, indices, strict=True)])
+    def at(self, number: Tensor) -> Tensor:
+        """Voxel numbers (N,) -> coordinates (D, N) float32."""
+        axes = zip(self._centres, self._strides, self._lengths, strict=True)
+        return torch.stack([c[(number // s) % n] for c, s, n in axes])
 
     def span(self, start: int, stop: int) -> Tensor:
         """Coordinates of the voxels numbered start..stop-1 -> (D, stop - start) float32."""
-        number = torch.arange(start, stop, device=self.device)
-        return self.coordinates(
-            [(number // s) % n for s, n in zip(self.strides, self.lengths, strict=True)]
-        )
+        return self.at(torch.arange(start, stop, device=self.device))

@@ -21,8 +21,8 @@ bandwidth. SIREN's w0 = 30 is too high for volumes at hundreds of bytes to a few
 
 
 class _Sine(torch.autograd.Function):
-    """The layer with its derivative by hand: the scaling by a turn falls on the small weights, and
-    the phase's memory is used again, which halves the passes over (out, N) arrays."""
+    """The layer with its derivative by hand: the scaling by a turn falls on the small weights, which
+    halves the passes over (out, N) arrays."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, features: Tensor) -> Tensor:
@@ -34,16 +34,13 @@ class _Sine(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         weight, features, phase = ctx.saved_tensors
-        delta = torch.cos(phase, out=phase).mul_(gradient)
+        delta = torch.cos(phase).mul_(gradient)
         back = (weight.mT * TURN) @ delta if ctx.needs_input_grad[2] else None
         return (delta @ features.mT).mul_(TURN), delta.sum(1).mul_(TURN), back
 
 
 def sine_layer(weight: Tensor, bias: Tensor, features: Tensor) -> Tensor:
-    """``sin(2 pi (W x + b))``. weight (out, in), bias (out,), features (in, N) -> (out, N).
-
-    Differentiable once, and backward runs once.
-    """
+    """``sin(2 pi (W x + b))``. weight (out, in), bias (out,), features (in, N) -> (out, N)."""
     output: Tensor = _Sine.apply(weight, bias, features)  # type: ignore[no-untyped-call]
     return output
 
