@@ -136,9 +136,7 @@ def test_flat_weights_round_trip(architecture: Architecture) -> None:
     model = model_of(architecture)
     flat = FlatWeights(model)
     before = flat.get()
-    assert flat.size == sum(
-        s.size for s in architecture.tensors if not s.name.startswith("gate.")
-    )
+    assert flat.size == sum(s.size for s in architecture.tensors if not s.name.startswith("gate."))
     flat.set(before * 2)
     assert torch.equal(flat.get(), before * 2)
 

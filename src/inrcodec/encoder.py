@@ -162,16 +162,16 @@ def encode_volume(
         _check_budget(budget, around, volume, header)
     else:
         coordinates = sum(length > 1 for length in header.shape)
-        # The framing of a longer chunk takes a few more bytes for its length.
-        around += len(f"{budget:b}") // 7
         smallest = smallest_network_bytes(coordinates, experts)
         _check_budget(budget, around + smallest, volume, header)
-        architecture = plan_architecture(budget - around, coordinates, experts)
+        # The empty chunk has one byte for its length: a long one takes another for each 7 bits.
+        room = budget - around - (budget.bit_length() - 1) // 7
+        architecture = plan_architecture(room, coordinates, experts)
         sampler = VoxelSampler(normalize(volume.data, header), header.shape, where, seed)
         effort = plan_effort(preset, architecture, header.voxels)
         model = _fit(architecture, sampler, effort, where, seed, on_progress)
         clock.lap("fit")
-        network = _quantize(model, sampler, effort, budget - around, on_progress)
+        network = _quantize(model, sampler, effort, room, on_progress)
         clock.lap("quantize")
         chunks[2] = Chunk(ChunkType.NETWORK, encode_network(network))
     data = write_container(chunks)

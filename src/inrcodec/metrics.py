@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,16 @@ def measure(original: NDArray[Any], decoded: NDArray[Any]) -> Quality:
             f"cannot compare volumes of shapes {original.shape} and {decoded.shape}: "
             "give two of one shape, of 1 to 4 axes"
         )
+    scale = _extreme_scale(original)
+    if scale != 1:
+        scaled = measure(original / scale, decoded / scale)
+        return replace(
+            scaled,
+            value_range=scaled.value_range * scale,
+            mse=scaled.mse * scale * scale,
+            mae=scaled.mae * scale,
+            max_error=scaled.max_error * scale,
+        )
     value_range = float(original.max()) - float(original.min())
     mse, mae, max_error = _errors(original, decoded)
     bits = 8 * original.dtype.itemsize
@@ -74,6 +84,14 @@ def measure(original: NDArray[Any], decoded: NDArray[Any]) -> Quality:
         mae=mae,
         max_error=max_error,
     )
+
+
+def _extreme_scale(data: NDArray[Any]) -> float:
+    """Power of two that brings ``data`` near 1 where its squares would leave float64; else 1."""
+    magnitude = max(abs(float(data.max())), abs(float(data.min())))
+    if magnitude == 0 or 1e-100 < magnitude < 1e100:
+        return 1.0
+    return 2.0 ** min(max(math.frexp(magnitude)[1], -1000), 1000)
 
 
 def _psnr(peak: float, mse: float) -> float:

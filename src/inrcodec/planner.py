@@ -37,17 +37,21 @@ class _Duration:
 
 
 _DURATIONS = {
-    Preset.FAST: _Duration(0.9e11, 2_000),
-    Preset.MEDIUM: _Duration(3.6e11, 8_000),
-    Preset.SLOW: _Duration(18e11, 40_000),
+    Preset.FAST: _Duration(2.2e11, 3_000),
+    Preset.MEDIUM: _Duration(9e11, 12_000),
+    Preset.SLOW: _Duration(50e11, 60_000),
 }
 """About 1, 4 and 20 minutes on two cores for a volume of 256^3 voxels at 6000x."""
 
 _SINE_COST = 12
+_ROUTING_COST = 40
 _VOXEL_COST = 600
-"""One sine unit, and one voxel's sampling and loss, in such products."""
+"""One sine unit, one feature sent to an expert and back, and one voxel's sampling and loss, in
+such products."""
 
-_BATCH = 16384
+_LARGEST_BATCH = 16384
+_SMALLEST_BATCH = 2048
+_WANTED_STEPS = 2000
 _FEWEST_STEPS = 200
 _TUNING_SHARE = 1 / 32
 
@@ -67,7 +71,11 @@ def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effo
     a, duration = architecture, _DURATIONS[preset]
     units = a.encoder_layers * a.encoder_width + a.expert_layers * a.expert_width
     cost = a.active_parameters + _SINE_COST * units + _VOXEL_COST
-    batch = min(_BATCH, voxels)
+    if a.experts > 1:
+        cost += _ROUTING_COST * (a.encoder_width + a.expert_width)
+    # A large network gets smaller batches before it gets fewer steps.
+    batch = int(duration.work / (cost * _WANTED_STEPS))
+    batch = min(max(batch, _SMALLEST_BATCH), _LARGEST_BATCH, voxels)
     steps = min(max(int(duration.work / (cost * batch)), _FEWEST_STEPS), duration.most_steps)
     return Effort(steps, max(int(steps * _TUNING_SHARE), 1), batch)
 
@@ -106,9 +114,7 @@ def _widest(network_bytes: int, coordinates: int, experts: int, layers: int) -> 
 
 def _candidate(coordinates: int, experts: int, layers: int, width: int) -> Architecture:
     encoder_layers = min(ENCODER_LAYERS, layers - 1)
-    return Architecture(
-        coordinates, experts, encoder_layers, layers - encoder_layers, width, width
-    )
+    return Architecture(coordinates, experts, encoder_layers, layers - encoder_layers, width, width)
 
 
 def _coded_bytes(architecture: Architecture) -> int:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Progress:
     """``done`` of ``total`` units of one ``stage``, with the PSNR (dB, range peak) where one is
-    known: an estimate from the last few thousand voxels fitted."""
+    known: an estimate from the last few thousand voxels fitted. The stage "quantize" may start
+    over."""
 
     stage: str
     done: int

@@ -169,7 +169,7 @@ def diagonal(flat: FlatWeights, sampler: VoxelSampler, samples: int) -> Tensor:
 def blocks(
     flat: FlatWeights, sampler: VoxelSampler, samples: int, groups: list[Tensor]
 ) -> list[Tensor]:
-    """Blocks of H, one float64 (B, B) on the CPU for each (B,) sorted flat indices of ``groups``."""
+    """Blocks of H, a float64 (B, B) on the CPU for each (B,) sorted flat indices of ``groups``."""
     device = flat.layers[0].weight.device
     sums = [torch.zeros(len(group), len(group), device=device) for group in groups]
     for count in _chunks(samples):

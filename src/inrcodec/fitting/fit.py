@@ -56,9 +56,7 @@ def fit(model: MoEINR, sampler: VoxelSampler, steps: int, batch: int, report: Re
             report(step + 1, steps, smoothed)
 
 
-def _gate_loss(
-    model: MoEINR, gate: Gate, features: torch.Tensor, voxels: Batch
-) -> torch.Tensor:
+def _gate_loss(model: MoEINR, gate: Gate, features: torch.Tensor, voxels: Batch) -> torch.Tensor:
     """Teach the gate from a dense probe of the batch. features (F, N).
 
     The gate reads the features without changing them: they serve the reconstruction alone.
@@ -66,9 +64,7 @@ def _gate_loss(
     probe = slice(len(voxels.target) // PROBE_SHARE)
     features = features[:, probe].detach()
     with torch.no_grad():
-        outputs = [
-            model.decode(model.experts.run(i, features)) for i in range(model.experts.count)
-        ]
+        outputs = [model.decode(model.experts.run(i, features)) for i in range(model.experts.count)]
         target, weight = voxels.target[probe], voxels.weight[probe]
         errors = squared_error(torch.stack(outputs), target, weight)  # (E, N)
         errors = errors / errors.mean().clamp_min(1e-12)

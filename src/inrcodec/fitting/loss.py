@@ -18,7 +18,7 @@ class _ClampToRange(torch.autograd.Function):
         return output.clamp(-1, 1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (output,) = ctx.saved_tensors
         return torch.where(output.abs() > 1, gradient * LEAK, gradient)
 

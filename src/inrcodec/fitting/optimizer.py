@@ -26,7 +26,7 @@ _NEWTON_SCHULZ_STEPS = 5
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Push the singular values of each of (B, M, N) matrices towards 1 (Newton-Schulz)."""
     a, b, c = _NEWTON_SCHULZ
-    x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-12)
+    x: Tensor = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-12)
     for _ in range(_NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

@@ -7,7 +7,7 @@
    other, each error spread over the free weights by the Gauss-Newton matrix of the *whole network*
    (Optimal Brain Surgeon's update; GPTQ, arXiv 2210.17323, uses it layer by layer; in lattice terms
    Babai's nearest plane). Then the free weights are trained on against what was rounded.
-3. In the last round a rate term on the rounding (RDOQ) trims the file to the target.
+3. In the last rounds a rate term on the rounding (RDOQ) trims the file to the target.
 """
 
 from __future__ import annotations
@@ -35,9 +35,14 @@ from inrcodec.quantization import (
 )
 
 ROUNDS = 6
+TRIMMED_ROUNDS = 2
 TUNING_RATE = 1e-3
 """Adam's rate for the free weights, in turns."""
 
+_OVERSHOOT = 1.02
+"""Powers of two cannot hit a size: steps start this much too fine, and the rate term trims."""
+
+_ATTEMPTS = 3
 _DAMPING = 1e-4
 _GATE_LEVELS = 24.0
 """Steps to one root mean square of a gate's tensor: fine, since a gate's errors move borders."""
@@ -68,25 +73,41 @@ def quantize(
 
     ``tuning_steps`` is the number of training steps after each round but the last.
     """
-    return _Quantizer(model, sampler, most, coded_bytes).run(tuning_steps, batch, report)
+    quantizer = _Quantizer(model, sampler, coded_bytes)
+    fitted = quantizer.flat.get()
+    aim = most
+    for _ in range(_ATTEMPTS):
+        quantizer.flat.set(fitted)
+        result = quantizer.run(aim, tuning_steps, batch, report)
+        excess = coded_bytes(result) - most
+        if excess <= 0:
+            return result
+        # Tuning made weights larger than the trimming could make up for.
+        aim -= excess
+    quantizer.flat.set(fitted)
+    return quantizer.nearest(most)
 
 
 class _Quantizer:
-    def __init__(
-        self, model: MoEINR, sampler: VoxelSampler, most: int, coded_bytes: CodedBytes
-    ) -> None:
+    def __init__(self, model: MoEINR, sampler: VoxelSampler, coded_bytes: CodedBytes) -> None:
         self.model = model
         self.sampler = sampler
-        self.most = most
         self.coded_bytes = coded_bytes
         self.flat = FlatWeights(model)
         self.gate = _quantize_gate(model)
 
-    def run(self, tuning_steps: int, batch: int, report: Report) -> QuantizedModel:
+    def nearest(self, most: int) -> QuantizedModel:
+        """Plain rounding in at most ``most`` bytes."""
+        weights = self.flat.get().double().cpu()
+        sensitivity = diagonal(self.flat, self.sampler, _MOST_SAMPLES)
+        return self._integers(weights, self._choose_exponents(weights, sensitivity, most, most))
+
+    def run(self, most: int, tuning_steps: int, batch: int, report: Report) -> QuantizedModel:
+        """The rounds, aimed at ``most`` bytes."""
         flat, size = self.flat, self.flat.size
         sensitivity = diagonal(flat, self.sampler, _MOST_SAMPLES)
         weights = flat.get().double().cpu()
-        exponents = self._choose_exponents(weights, sensitivity)
+        exponents = self._choose_exponents(weights, sensitivity, most, int(most * _OVERSHOOT))
         steps = torch.exp2(flat.per_tensor(exponents).double())
 
         order = (sensitivity * steps.square()).argsort(descending=True)
@@ -98,39 +119,35 @@ class _Quantizer:
             now = torch.zeros(size, dtype=torch.bool)
             now[order[begin:end]] = True
             plans = self._plans(groups, free, now, sensitivity * steps.square())
-            last = number == ROUNDS - 1
-            if last:
-                weights = self._trim(weights, steps, exponents, plans)
-            else:
+            if number < ROUNDS - TRIMMED_ROUNDS:
                 weights = _round_plans(weights, steps, plans, rate=None)
+            else:
+                weights = self._trim(weights, steps, exponents, plans, most)
             free &= ~now
             flat.set(weights)
-            if not last:
-                before = number * tuning_steps
-                _tune(
-                    flat,
-                    free,
-                    self.sampler,
-                    tuning_steps,
-                    batch,
-                    lambda done, _, mse, before=before: report(before + done, total, mse),
-                )
+            if number < ROUNDS - 1:
+                done = number * tuning_steps
+
+                def report_all(step: int, _: int, mse: float, done: int = done) -> None:
+                    report(done + step, total, mse)
+
+                _tune(flat, free, self.sampler, tuning_steps, batch, report_all)
                 weights = torch.where(free, flat.get().double().cpu(), weights)
         return self._integers(weights, exponents)
 
-    def _choose_exponents(self, weights: Tensor, sensitivity: Tensor) -> list[int]:
-        """A step exponent for each tensor: equal error a tensor, in all the bytes there are."""
+    def _choose_exponents(
+        self, weights: Tensor, sensitivity: Tensor, most: int, at_the_finest: int
+    ) -> list[int]:
+        """A step exponent for each tensor: equal error a tensor, in ``most`` bytes; then finer
+        steps for single tensors, as long as they fit into ``at_the_finest`` bytes."""
         count = len(self.model.architecture.tensors)
         owner = self.flat.per_tensor(list(range(count)))
-        base = [0.0] * count
-        for tensor in owner.unique().tolist():
-            mean = sensitivity[owner == tensor].mean().item()
-            base[tensor] = -0.5 * math.log2(max(mean, 1e-30))
+        sizes = torch.bincount(owner, minlength=count)  # 0 for the gate's tensors
+        mean = torch.bincount(owner, sensitivity, minlength=count) / sizes.clamp(min=1)
+        base = (-0.5 * mean.clamp(min=1e-30).log2()).tolist()
 
         def exponents(offset: float) -> list[int]:
-            return [
-                min(max(round(b + offset), MIN_STEP_EXPONENT), MAX_STEP_EXPONENT) for b in base
-            ]
+            return [min(max(round(b + offset), MIN_STEP_EXPONENT), MAX_STEP_EXPONENT) for b in base]
 
         def size(candidate: list[int]) -> int:
             return self.coded_bytes(self._integers(weights, candidate))
@@ -138,22 +155,18 @@ class _Quantizer:
         fine, coarse = -32.0, 32.0
         while coarse - fine > 1e-3:
             middle = (fine + coarse) / 2
-            if size(exponents(middle)) > self.most:
+            if size(exponents(middle)) > most:
                 fine = middle
             else:
                 coarse = middle
         chosen = exponents(coarse)
-        # Whole tensors change at once there; finer steps for single ones fill what is left.
-        by_size = sorted(owner.unique().tolist(), key=lambda t: -int((owner == t).sum()))
-        for tensor in by_size:
+        for tensor in sizes.argsort(descending=True)[: int(sizes.count_nonzero())].tolist():
             finer = [e - (i == tensor) for i, e in enumerate(chosen)]
-            if finer[tensor] >= MIN_STEP_EXPONENT and size(finer) <= self.most:
+            if finer[tensor] >= MIN_STEP_EXPONENT and size(finer) <= at_the_finest:
                 chosen = finer
         return chosen
 
-    def _plans(
-        self, groups: list[Tensor], free: Tensor, now: Tensor, loss: Tensor
-    ) -> list[_Plan]:
+    def _plans(self, groups: list[Tensor], free: Tensor, now: Tensor, loss: Tensor) -> list[_Plan]:
         """What to round now and how errors spread: one plan for each group that takes part."""
         members = [group[free[group]] for group in groups if bool(now[group].any())]
         largest = max(len(m) for m in members)
@@ -171,9 +184,15 @@ class _Quantizer:
         return plans
 
     def _trim(
-        self, weights: Tensor, steps: Tensor, exponents: list[int], plans: list[_Plan]
+        self,
+        weights: Tensor,
+        steps: Tensor,
+        exponents: list[int],
+        plans: list[_Plan],
+        most: int,
     ) -> Tensor:
-        """The last rounding, with the least rate weight at which the file fits."""
+        """Round with the least rate weight at which the file fits, the free weights counted as if
+        rounded to the nearest."""
         current = self._integers(weights, exponents)
         rates = self._rate_tables(current)
         owner = self.flat.per_tensor(list(range(len(exponents))))
@@ -184,15 +203,15 @@ class _Quantizer:
             return rounded, self.coded_bytes(self._integers(rounded, exponents))
 
         rounded, size = attempt(0.0)
-        if size <= self.most:
+        if size <= most:
             return rounded
-        # A rate weight is in units of one bit's worth of error; 1e-12..1e2 spans all there is.
+        # The squared error that one bit is worth: this spans all there is.
         low, high = -12.0, 2.0
         best = attempt(10.0**high)[0]
         for _ in range(18):
             middle = (low + high) / 2
             rounded, size = attempt(10.0**middle)
-            if size > self.most:
+            if size > most:
                 low = middle
             else:
                 high, best = middle, rounded
@@ -200,8 +219,7 @@ class _Quantizer:
 
     def _rate_tables(self, current: QuantizedModel) -> list[list[float]]:
         return [
-            fit_distribution(tensor.integers).bits_table().tolist()
-            for tensor in current.tensors
+            fit_distribution(tensor.integers).bits_table().tolist() for tensor in current.tensors
         ]
 
     def _integers(self, weights: Tensor, exponents: list[int]) -> QuantizedModel:
@@ -254,7 +272,8 @@ def _spread(matrix: Tensor) -> Tensor:
         # Samples too few or weights without effect: fall back on each weight's own error.
         return torch.diag(matrix.diagonal().rsqrt())
     identity = torch.eye(len(matrix), dtype=matrix.dtype)
-    return torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+    upper: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+    return upper
 
 
 def _round_plans(weights: Tensor, steps: Tensor, plans: list[_Plan], rate: _Rate | None) -> Tensor:
@@ -335,9 +354,7 @@ def _quantize_gate(model: MoEINR) -> dict[str, QuantizedTensor]:
     """Round the gate's tensors in place, finely, and return them by name: borders that move now
     are met by the experts' tuning."""
     result: dict[str, QuantizedTensor] = {}
-    for spec, parameter in zip(
-        model.architecture.tensors, model.ordered_parameters(), strict=True
-    ):
+    for spec, parameter in zip(model.architecture.tensors, model.ordered_parameters(), strict=True):
         if not spec.name.startswith("gate."):
             continue
         scale = parameter.detach().square().mean().sqrt().item()

@@ -50,7 +50,7 @@ class VoxelSampler:
         self._grid = Grid(shape, device)
         self._values = torch.from_numpy(values).to(device)
         self._generator = torch.Generator().manual_seed(seed)
-        self._slabs = self._values.split(_SLAB)
+        self._slabs = torch.split(self._values, _SLAB)
         self._totals = [float(self._importance(slab).sum()) for slab in self._slabs]
         self._size = min(_POOL, _DRAWS_PER_VOXEL * len(values))
         self._pool = Batch(*(torch.empty(0, 0),) * 3)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from inrcodec.model.sine import SineLayer, sine_layer
+from inrcodec.model.sine import SineStack, sine_layer
 
 
-class SharedEncoder(nn.ModuleList):
-    """``layers`` sine layers of ``width`` units over ``coordinates`` inputs."""
-
-    def __init__(self, coordinates: int, width: int, layers: int) -> None:
-        fan_ins = [coordinates] + [width] * (layers - 1)
-        super().__init__(SineLayer(fan_in, width) for fan_in in fan_ins)
+class SharedEncoder(SineStack):
+    """Sine layers over the coordinates."""
 
     def forward(self, coordinates: Tensor) -> Tensor:
         """(D, N) coordinates in -1..1 -> (F, N) features."""

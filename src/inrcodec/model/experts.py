@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from inrcodec.model.sine import SineLayer, sine_layer
+from inrcodec.model.sine import SineStack, sine_layer
 
 
-class SineExperts(nn.ModuleList):
-    """``layers`` sine layers of ``width`` units for each of ``experts`` experts."""
+class _Permute(torch.autograd.Function):
+    """Reorder columns. The derivative of a gather is a scatter, which is slow; that of a
+    permutation is the gather by its inverse."""
 
-    def __init__(self, features: int, width: int, layers: int, experts: int) -> None:
-        fan_ins = [features] + [width] * (layers - 1)
-        super().__init__(SineLayer(fan_in, width, experts=experts) for fan_in in fan_ins)
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return features.index_select(1, order)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return gradient.index_select(1, inverse), None, None
+
+
+class SineExperts(SineStack):
+    """A stack of sine layers for each of ``count`` experts, over the encoder's features."""
+
+    def __init__(self, features: int, width: int, layers: int, count: int) -> None:
+        super().__init__(features, width, layers, experts=count)
+        self.count = count
 
     def run(self, expert: int, features: Tensor) -> Tensor:
         """One expert on all of (F, N) features -> (W, N)."""
@@ -30,11 +49,9 @@ class SineExperts(nn.ModuleList):
         """
         order = torch.argsort(routing)
         counts = torch.bincount(routing, minlength=self.count).tolist()
-        groups = features.index_select(1, order).split(counts, dim=1)
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(len(order), device=order.device)
+        groups: list[Tensor] = _Permute.apply(features, order, inverse).split(counts, dim=1)  # type: ignore[no-untyped-call]
         outputs = [self.run(i, group) for i, group in enumerate(groups) if group.shape[1]]
-        return torch.cat(outputs, dim=1).index_select(1, torch.argsort(order))
-
-    @property
-    def count(self) -> int:
-        """Number of experts."""
-        return int(self[0].weight.shape[0])
+        mixed: Tensor = _Permute.apply(torch.cat(outputs, dim=1), inverse, order)  # type: ignore[no-untyped-call]
+        return mixed

@@ -18,20 +18,21 @@ class Gate(nn.Module):
 
     def __init__(self, features: int, experts: int, width: int) -> None:
         super().__init__()
-        fan_ins = [features, width] if width else []
-        self.hidden = nn.ModuleList(nn.Linear(fan_in, width) for fan_in in fan_ins)
+        self.hidden = nn.ModuleList()
+        if width:
+            self.hidden.extend([nn.Linear(features, width), nn.Linear(width, width)])
         self.output = nn.Linear(width or features, experts)
 
     def forward(self, features: Tensor) -> Tensor:
         """(F, N) features -> (E, N) logits."""
         hidden = features
         for layer in self.hidden:
-            hidden = torch.relu(torch.addmm(layer.bias[:, None], layer.weight, hidden))
+            hidden = torch.relu(layer(hidden.mT).mT)
         return torch.addmm(self.output.bias[:, None], self.output.weight, hidden)
 
     def route(self, features: Tensor) -> Tensor:
         """(F, N) features -> (N,) index of the expert; ties go to the lowest."""
-        return self(features).argmax(dim=0)
+        return self.forward(features).argmax(dim=0)
 
 
 def probe_loss(logits: Tensor, squared_errors: Tensor) -> Tensor:

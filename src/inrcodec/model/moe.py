@@ -55,7 +55,8 @@ class MoEINR(nn.Module):
         """The network that the file's integers stand for."""
         model = cls(quantized.architecture)
         with torch.no_grad():
-            for parameter, tensor in zip(model.ordered_parameters(), quantized.tensors, strict=True):
+            parameters = model.ordered_parameters()
+            for parameter, tensor in zip(parameters, quantized.tensors, strict=True):
                 parameter.copy_(torch.from_numpy(tensor.dequantize()))
         return model.requires_grad_(False)
 
@@ -66,7 +67,7 @@ class MoEINR(nn.Module):
 
     def forward(self, coordinates: Tensor) -> Tensor:
         """(D, N) coordinates -> (N,) values."""
-        features = self.encoder(coordinates)  # (F, N)
+        features = self.encoder.forward(coordinates)  # (F, N)
         return self.decode(self.mix(features))
 
     def mix(self, features: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class MoEINR(nn.Module):
             return self.experts.run(0, features)
         with torch.no_grad():
             routing = self.gate.route(features)  # (N,)
-        return self.experts(features, routing)
+        return self.experts.forward(features, routing)
 
     def decode(self, hidden: Tensor) -> Tensor:
         """Shared linear decoder: (W, N) -> (N,)."""

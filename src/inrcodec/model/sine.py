@@ -7,7 +7,8 @@ matrix times a long one, which is the faster order on CPUs, and a bias is a colu
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,8 @@ bandwidth. SIREN's w0 = 30 is too high for volumes at hundreds of bytes to a few
 
 
 class _Sine(torch.autograd.Function):
-    """The layer with its derivative by hand: the scaling by a turn falls on the small weights, which
-    halves the passes over (out, N) arrays."""
+    """The layer with its derivative by hand: the scaling by a turn falls on the small weights,
+    which halves the passes over (out, N) arrays."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor, features: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ class _Sine(torch.autograd.Function):
         return torch.sin(phase)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         weight, features, phase = ctx.saved_tensors
         delta = torch.cos(phase).mul_(gradient)
@@ -63,3 +64,14 @@ class SineLayer(nn.Module):
         stack = (experts,) if experts else ()
         self.weight = nn.Parameter(torch.empty(*stack, width, fan_in))
         self.bias = nn.Parameter(torch.empty(*stack, width))
+
+
+class SineStack(nn.ModuleList):
+    """``layers`` sine layers of ``width`` units, one after the other."""
+
+    def __init__(self, fan_in: int, width: int, layers: int, *, experts: int = 0) -> None:
+        fan_ins = [fan_in] + [width] * (layers - 1)
+        super().__init__(SineLayer(n, width, experts=experts) for n in fan_ins)
+
+    def __iter__(self) -> Iterator[SineLayer]:
+        return cast(Iterator[SineLayer], super().__iter__())

@@ -36,8 +36,10 @@ def denormalize(values: NDArray[np.float32], header: VolumeHeader) -> NDArray[An
         return np.clip(mixed, header.low, header.high).astype(header.dtype)
     # Steps above the lowest value, in uint64: that holds every span, where float64 does not.
     span = int(header.high) - int(header.low)
-    steps = np.minimum(np.rint(fraction * float(span)), np.nextafter(2.0**64, 0.0))
-    offset = np.minimum(steps.astype(np.uint64), np.uint64(span))
+    steps = np.rint(fraction * float(span))
+    top = steps >= float(span)
+    offset = np.where(top, 0.0, steps).astype(np.uint64)
+    offset[top] = span
     return (offset + np.uint64(int(header.low) % (1 << 64))).astype(header.dtype)
 
 
