@@ -126,6 +126,12 @@ def test_too_small_a_target_names_the_smallest_file(tmp_path: Path) -> None:
     assert len(encoded) <= smallest
 
 
+def test_more_bytes_than_the_voxels_take_are_refused(tmp_path: Path) -> None:
+    volume = as_volume(tmp_path, pattern((24, 20, 16)))
+    with pytest.raises(BudgetError, match="more than its voxels take"):
+        encode_volume(volume, target=Target(file_bytes=24 * 20 * 16 * 2 + 1))
+
+
 def test_reported_quality_is_that_of_the_decoded_file(tmp_path: Path) -> None:
     data = pattern((14, 12, 10))
     _, report, decoded = round_trip(tmp_path, data)
@@ -208,6 +214,7 @@ def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
         round_trip(tmp_path, pattern((14, 12, 10)), device="cuda")
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_cuda_decodes_as_the_cpu_does(tmp_path: Path) -> None:
     encoded, _, on_cpu = round_trip(tmp_path, pattern((14, 12, 10)), device="cuda")

@@ -13,7 +13,8 @@ from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
 from inrcodec.fitting.fit import fit, learning_rate
 from inrcodec.fitting.loss import clamp_to_range, squared_error
 from inrcodec.fitting.optimizer import orthogonalize
-from inrcodec.fitting.quantize import _Plan, _round_plans, _spread, quantize
+from inrcodec.fitting.quantize import quantize
+from inrcodec.fitting.rounding import Plan, error_spread, round_weights
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.moe import MoEINR
 
@@ -148,7 +149,7 @@ def _positive_definite(size: int) -> Tensor:
 
 def test_spread_is_the_cholesky_factor_of_the_inverse() -> None:
     matrix = _positive_definite(12)
-    upper = _spread(matrix)
+    upper = error_spread(matrix)
     assert torch.equal(upper, upper.triu())
     assert torch.allclose(upper.T @ upper, torch.linalg.inv(matrix))
 
@@ -157,8 +158,8 @@ def test_rounding_with_compensation_beats_rounding_to_nearest() -> None:
     matrix = _positive_definite(40)
     weights = torch.randn(40, generator=torch.Generator().manual_seed(2)).double()
     steps = torch.full((40,), 0.25, dtype=torch.float64)
-    plan = _Plan(torch.arange(40), 40, _spread(matrix))
-    rounded = _round_plans(weights, steps, [plan], None)
+    plan = Plan(torch.arange(40), 40, error_spread(matrix))
+    rounded = round_weights(weights, steps, [plan], None)
     assert torch.equal((rounded / steps).round() * steps, rounded)
 
     def cost(candidate: Tensor) -> float:

@@ -81,11 +81,14 @@ class Architecture:
 
     def check(self, limits: Limits) -> None:
         """Raise `LimitExceededError` if the network is beyond what the reader accepts."""
-        for what, value, most in (
-            ("experts", self.experts, limits.experts),
-            ("sine layers", self.encoder_layers + self.expert_layers, limits.layers),
-            ("width", max(self.encoder_width, self.expert_width, self.gate_width), limits.width),
-            ("parameters", self.parameters, limits.parameters),
-        ):
-            if value > most:
-                raise LimitExceededError(f"the network's {what} ({value}) exceed the limit {most}")
+        width = max(self.encoder_width, self.expert_width, self.gate_width)
+        _check("experts", self.experts, limits.experts)
+        _check("sine layers", self.encoder_layers + self.expert_layers, limits.layers)
+        _check("width", width, limits.width)
+        # Last: it lists the layers, which takes long for a hostile number of them.
+        _check("parameters", self.parameters, limits.parameters)
+
+
+def _check(what: str, value: int, most: int) -> None:
+    if value > most:
+        raise LimitExceededError(f"the network's {what} ({value}) exceed the limit {most}")

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inrcodec.bitstream.container import ChunkType, parse_container
+from inrcodec.bitstream.container import ChunkType, parse_container, read_file
 from inrcodec.bitstream.geometry import decode_geometry
 from inrcodec.bitstream.metadata import decode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, decode_volume_header
 from inrcodec.device import pick_device
 from inrcodec.entropy.network import decode_network
-from inrcodec.errors import BitstreamError, LimitExceededError
+from inrcodec.errors import BitstreamError, naming
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.model.grid import Grid
 from inrcodec.model.moe import MoEINR
@@ -46,28 +46,25 @@ def decode_file(
     `OutputError` where the output cannot be written, before anything is computed.
     """
     check_output(output, overwrite)
-    volume = decode_bytes(
-        read_bitstream(source, limits),
-        device=device,
-        threads=threads,
-        limits=limits,
-        on_progress=on_progress,
-    )
+    with naming(str(source)):
+        volume = decode_bytes(
+            _read(source, limits),
+            device=device,
+            threads=threads,
+            limits=limits,
+            on_progress=on_progress,
+        )
     with atomic_output(output, overwrite) as file:
         write_nifti(volume, file, compress=output.name.endswith(".gz"))
     return volume
 
 
-def read_bitstream(source: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """All bytes of a ``.moec`` file, refused where it is larger than the limits allow."""
+def _read(source: Path, limits: Limits) -> bytes:
     try:
         with source.open("rb") as file:
-            data = file.read(limits.file_bytes + 1)
+            return read_file(file, limits)
     except OSError as error:
-        raise BitstreamError(f"{source}: cannot be read: {error.strerror}") from None
-    if len(data) > limits.file_bytes:
-        raise LimitExceededError(f"{source}: is larger than {limits.file_bytes} bytes")
-    return data
+        raise BitstreamError(f"cannot be read: {error.strerror}") from error
 
 
 def decode_bytes(

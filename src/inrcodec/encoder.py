@@ -41,6 +41,9 @@ from inrcodec.volume.volume import Volume
 
 Metadata = Literal["geometry", "full"]
 
+_ALWAYS_ALLOWED = 4096
+"""Bytes that a file may have however small the volume is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -164,6 +167,11 @@ def encode_volume(
         coordinates = sum(length > 1 for length in header.shape)
         smallest = smallest_network_bytes(coordinates, experts)
         _check_budget(budget, around + smallest, volume, header)
+        if budget > max(header.raw_bytes, _ALWAYS_ALLOWED):
+            raise BudgetError(
+                f"{volume.source}: {budget} bytes are more than its voxels take "
+                f"({header.raw_bytes}): ask for a smaller file, or keep the original"
+            )
         # The empty chunk has one byte for its length: a long one takes another for each 7 bits.
         room = budget - around - (budget.bit_length() - 1) // 7
         architecture = plan_architecture(room, coordinates, experts)

@@ -6,6 +6,9 @@ The command line prints that line and exits with the class's ``exit_code``; docs
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InrcodecError(Exception):
     """Base of all errors raised on purpose."""
@@ -65,3 +68,12 @@ class DeviceError(InrcodecError):
     """The device asked for is not available on this machine."""
 
     exit_code = 7
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put a file's name in front of what is wrong with its bytes."""
+    try:
+        yield
+    except BitstreamError as error:
+        raise type(error)(f"{name}: {error}") from error

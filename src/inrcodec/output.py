@@ -45,7 +45,7 @@ def atomic_output(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
             if overwrite:
                 temporary.replace(path)
             else:
-                os.link(temporary, path)  # fails where another program made the file meanwhile
+                _rename_to_new(temporary, path)
         except FileExistsError:
             raise OutputError(f"{path}: exists already; use --force to replace it") from None
         except OSError as error:
@@ -54,6 +54,18 @@ def atomic_output(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Rename, but fail where another program made ``path`` meanwhile."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: exFAT, some network mounts
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
 
 
 def _umask() -> int:

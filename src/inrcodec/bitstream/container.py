@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import BinaryIO
 
 from inrcodec.bitstream.primitives import ByteReader, ByteWriter
 from inrcodec.errors import (
@@ -20,6 +21,8 @@ MAGIC = b"MOEC"
 FORMAT_VERSION = 0
 PREAMBLE_BYTES = 6
 """Magic, format version and chunk count: what a file holds besides its chunks."""
+
+_BLOCK_BYTES = 1 << 20
 
 
 class ChunkType(IntEnum):
@@ -54,6 +57,18 @@ class _Frame:
     letter: str
     payload: bytes
     framed_bytes: int
+
+
+def read_file(file: BinaryIO, limits: Limits) -> bytes:
+    """Return all bytes of an open file or stream, at most ``limits.file_bytes`` of them."""
+    blocks: list[bytes] = []
+    room = limits.file_bytes
+    while block := file.read(_BLOCK_BYTES):
+        room -= len(block)
+        if room < 0:
+            raise LimitExceededError(f"file exceeds {limits.file_bytes} bytes")
+        blocks.append(block)
+    return b"".join(blocks)
 
 
 def write_container(chunks: Sequence[Chunk]) -> bytes:

@@ -57,6 +57,8 @@ class VolumeHeader:
             raise ValueError(f"dtype {self.dtype} is not coded")
         if not 1 <= len(self.shape) <= 4 or min(self.shape) < 1:
             raise ValueError(f"shape {self.shape} is not one to four axes of at least one voxel")
+        if self.voxels == 1 and self.low != self.high:
+            raise ValueError(f"one voxel cannot have both values {self.low} and {self.high}")
         minimum, maximum = _value_limits(self.dtype)
         if not minimum <= self.low <= self.high <= maximum:
             raise ValueError(f"{self.low}..{self.high} is not a range of {self.dtype.name} values")

@@ -3,10 +3,9 @@
 1. Power-of-two steps from measured sensitivity: a tensor's step is inversely proportional to the
    root mean square of d(output)/d(weight), the allocation at which each tensor adds the same
    error, scaled so that the coded network meets the byte target.
-2. Rounds. In each, the most sensitive of the weights that are still free are rounded one after the
-   other, each error spread over the free weights by the Gauss-Newton matrix of the *whole network*
-   (Optimal Brain Surgeon's update; GPTQ, arXiv 2210.17323, uses it layer by layer; in lattice terms
-   Babai's nearest plane). Then the free weights are trained on against what was rounded.
+2. Rounds. In each, the most sensitive of the weights that are still free are rounded, each error
+   spread over the weights that follow (rounding.py). Then the free ones are trained on against what
+   was rounded.
 3. In the last rounds a rate term on the rounding (RDOQ) trims the file to the target.
 """
 
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from inrcodec.entropy.distribution import fit_distribution
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
 from inrcodec.fitting.fit import Report
 from inrcodec.fitting.loss import squared_error
+from inrcodec.fitting.rounding import Plan, Rate, error_spread, round_weights
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.moe import MoEINR
 from inrcodec.quantization import (
@@ -48,9 +47,12 @@ _GATE_LEVELS = 24.0
 """Steps to one root mean square of a gate's tensor: fine, since a gate's errors move borders."""
 
 _WORK = 1e11
-"""Bounds weights x block size: the largest block of H is _WORK / weights, squared root."""
+"""Bounds weights x block size^2, which the time goes with."""
 
 _LARGEST_BLOCK = 5000
+_MOST_ENTRIES = 5e7
+"""Bounds the entries of all blocks together, and so their memory."""
+
 _SAMPLES_PER_WEIGHT = 8
 _FEWEST_SAMPLES = 16384
 _MOST_SAMPLES = 65536
@@ -111,7 +113,9 @@ class _Quantizer:
         steps = torch.exp2(flat.per_tensor(exponents).double())
 
         order = (sensitivity * steps.square()).argsort(descending=True)
-        groups = _interleave(size, min(_LARGEST_BLOCK, int(math.sqrt(_WORK / size))))
+        groups = _runs(
+            size, int(min(_LARGEST_BLOCK, math.sqrt(_WORK / size), _MOST_ENTRIES / size))
+        )
         free = torch.ones(size, dtype=torch.bool)
         total = (ROUNDS - 1) * tuning_steps
         for number in range(ROUNDS):
@@ -120,7 +124,7 @@ class _Quantizer:
             now[order[begin:end]] = True
             plans = self._plans(groups, free, now, sensitivity * steps.square())
             if number < ROUNDS - TRIMMED_ROUNDS:
-                weights = _round_plans(weights, steps, plans, rate=None)
+                weights = round_weights(weights, steps, plans, rate=None)
             else:
                 weights = self._trim(weights, steps, exponents, plans, most)
             free &= ~now
@@ -166,7 +170,7 @@ class _Quantizer:
                 chosen = finer
         return chosen
 
-    def _plans(self, groups: list[Tensor], free: Tensor, now: Tensor, loss: Tensor) -> list[_Plan]:
+    def _plans(self, groups: list[Tensor], free: Tensor, now: Tensor, loss: Tensor) -> list[Plan]:
         """What to round now and how errors spread: one plan for each group that takes part."""
         members = [group[free[group]] for group in groups if bool(now[group].any())]
         largest = max(len(m) for m in members)
@@ -180,7 +184,7 @@ class _Quantizer:
             ordered = matrix[order][:, order]
             diagonal_mean = ordered.diagonal().mean()
             ordered.diagonal().add_(_DAMPING * diagonal_mean + 1e-30)
-            plans.append(_Plan(indices[order], int(now[indices].sum()), _spread(ordered)))
+            plans.append(Plan(indices[order], int(now[indices].sum()), error_spread(ordered)))
         return plans
 
     def _trim(
@@ -188,7 +192,7 @@ class _Quantizer:
         weights: Tensor,
         steps: Tensor,
         exponents: list[int],
-        plans: list[_Plan],
+        plans: list[Plan],
         most: int,
     ) -> Tensor:
         """Round with the least rate weight at which the file fits, the free weights counted as if
@@ -198,8 +202,8 @@ class _Quantizer:
         owner = self.flat.per_tensor(list(range(len(exponents))))
 
         def attempt(weight: float) -> tuple[Tensor, int]:
-            rate = None if weight == 0 else _Rate(weight, rates, owner)
-            rounded = _round_plans(weights, steps, plans, rate)
+            rate = None if weight == 0 else Rate(weight, rates, owner)
+            rounded = round_weights(weights, steps, plans, rate)
             return rounded, self.coded_bytes(self._integers(rounded, exponents))
 
         rounded, size = attempt(0.0)
@@ -240,79 +244,7 @@ class _Quantizer:
         return QuantizedModel(self.model.architecture, tensors)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Round the first ``count`` of the weights at flat ``indices``, in that order.
-
-    ``spread`` (count, B): row i is what an error of one in weight i, already divided by its own
-    share, takes from each weight that comes after it.
-    """
-
-    indices: Tensor
-    count: int
-    spread: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _Rate:
-    """``weight`` is the error that one bit is worth; ``bits[t][|k|]`` the bits of a level."""
-
-    weight: float
-    bits: list[list[float]]
-    owner: Tensor
-
-
-def _spread(matrix: Tensor) -> Tensor:
-    """Upper Cholesky factor U of the inverse of (B, B) positive-definite H, with U' U = inv(H).
-
-    From H = R R' with R upper triangular (Cholesky of H read backwards) follows U = inv(R).
-    """
-    lower, failed = torch.linalg.cholesky_ex(matrix.flip(0, 1))
-    if failed:
-        # Samples too few or weights without effect: fall back on each weight's own error.
-        return torch.diag(matrix.diagonal().rsqrt())
-    identity = torch.eye(len(matrix), dtype=matrix.dtype)
-    upper: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
-    return upper
-
-
-def _round_plans(weights: Tensor, steps: Tensor, plans: list[_Plan], rate: _Rate | None) -> Tensor:
-    """Round what the plans name; the others of their groups take over the errors."""
-    weights = weights.clone()
-    for plan in plans:
-        own = weights[plan.indices].numpy()
-        own_steps = steps[plan.indices].tolist()
-        spread = plan.spread.numpy()
-        owners = None if rate is None else rate.owner[plan.indices].tolist()
-        for i in range(plan.count):
-            step, share = own_steps[i], spread[i, i]
-            level = own[i] / step
-            chosen = round(level)
-            if rate is not None and owners is not None:
-                chosen = _cheapest(level, (step / share) ** 2, rate, rate.bits[owners[i]])
-            chosen = min(max(chosen, -MAX_MAGNITUDE), MAX_MAGNITUDE)
-            own[i:] -= (own[i] - chosen * step) / share * spread[i, i:]
-            own[i] = chosen * step
-        weights[plan.indices] = torch.from_numpy(own)
-    return weights
-
-
-def _cheapest(level: float, error: float, rate: _Rate, bits: list[float]) -> int:
-    """Of the two neighbours of ``level`` and the next towards zero, the cheapest in error + rate.
-
-    ``error`` is the cost of being one level off.
-    """
-    below = math.floor(level)
-    toward_zero = below - 1 if level > 0 else below + 2
-
-    def cost(k: int) -> float:
-        size = bits[abs(k)] if abs(k) < len(bits) else math.inf
-        return error * (level - k) ** 2 + rate.weight * size
-
-    return min((below, below + 1, toward_zero), key=cost)
-
-
-def _interleave(size: int, most: int) -> list[Tensor]:
+def _runs(size: int, most: int) -> list[Tensor]:
     """Cut 0..size-1 into the fewest runs of at most ``most`` neighbours."""
     return list(torch.arange(size).chunk(math.ceil(size / most)))
 

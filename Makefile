@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV ?= .venv
+SCAN ?=
+RATIO ?=
+PRESET ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint typecheck golden bench-quick bench-cuda clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## Encode and decode a scan, and draw it (SCAN=file RATIO=n PRESET=fast|medium|slow)
+	@$(BIN)/python scripts/demo.py $(if $(SCAN),--scan '$(SCAN)') $(if $(RATIO),--ratio $(RATIO)) $(if $(PRESET),--preset $(PRESET))
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/pytest
+
+check: lint typecheck test ## Run lint, typecheck and test
+
+lint: $(INSTALLED) ## Check style with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(INSTALLED) ## Check types with mypy
+	$(BIN)/mypy
+
+golden: $(INSTALLED) ## Rewrite the golden files, when format version 0 changes
+	$(BIN)/python tests/golden/make.py
+
+bench-quick: $(INSTALLED) ## Measure four volumes at 6000x (20 minutes on two cores)
+	$(BIN)/python benchmarks/quick.py
+
+bench-cuda: $(INSTALLED) ## On a GPU machine: run the CUDA tests, then bench-quick on the GPU
+	$(BIN)/pytest -m cuda
+	$(BIN)/python benchmarks/quick.py --device cuda
+
+clean: ## Remove the environment, caches and the demo's output
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks scripts -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,217 @@
+"""``inrcodec encode``."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from inrcodec.cli import options
+from inrcodec.cli.errors import cli_errors
+from inrcodec.cli.progress import progress_display
+from inrcodec.cli.streams import STANDARD, check_moec_output, moec_output
+from inrcodec.cli.tables import network_row, print_table, size_row
+from inrcodec.planner import Preset
+
+if TYPE_CHECKING:
+    from inrcodec.encoder import EncodeReport
+
+_PRESETS = [preset.value for preset in Preset]
+
+
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+@click.command()
+@click.argument("source", type=options.FILE)
+@click.option(
+    "-o",
+    "--output",
+    type=options.FILE,
+    help="The .moec file; - is standard output.  [default: SOURCE with .moec for .nii or .nii.gz]",
+)
+@click.option(
+    "-r",
+    "--ratio",
+    type=click.FloatRange(min=1),
+    callback=_finite,
+    metavar="R",
+    help="Size: a file of at most 1/R of the stored voxels' bytes.",
+)
+@click.option(
+    "--bytes",
+    "file_bytes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Size: a file of at most N bytes.",
+)
+@click.option(
+    "--bpv",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    metavar="X",
+    help="Size: a file of at most X bits per voxel.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(_PRESETS),
+    default=Preset.MEDIUM.value,
+    show_default=True,
+    help="How long to fit: about 1, 4 or 20 minutes on two cores.",
+)
+@click.option(
+    "--experts",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Number of expert networks.  [default: chosen by size]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, (1 << 32) - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of everything random in the fit.",
+)
+@click.option(
+    "--metadata",
+    type=click.Choice(["geometry", "full"]),
+    default="geometry",
+    show_default=True,
+    help="What to keep of the header; full includes free text, which may identify a patient.",
+)
+@click.option(
+    "--nonfinite",
+    type=click.Choice(["refuse", "zero"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with NaN and infinite voxels.",
+)
+@options.device
+@options.threads
+@options.force
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
+@options.quiet
+@options.debug
+def encode(
+    source: Path,
+    output: Path | None,
+    ratio: float | None,
+    file_bytes: int | None,
+    bpv: float | None,
+    preset: str,
+    experts: int | None,
+    seed: int,
+    metadata: Literal["geometry", "full"],
+    nonfinite: Literal["refuse", "zero"],
+    device: str,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Encode a NIfTI file to a .moec file.
+
+    SOURCE is a .nii or .nii.gz file. Give the size of the .moec file by exactly one of --ratio,
+    --bytes and --bpv. The figures reported are measured on the decoded file.
+    """
+    if sum(size is not None for size in (ratio, file_bytes, bpv)) != 1:
+        raise click.UsageError("give exactly one of -r/--ratio, --bytes and --bpv (say, -r 1000).")
+    output = output or _default_output(source)
+    if output == STANDARD and as_json:
+        raise click.UsageError("-o - and --json both write to standard output: name a file.")
+    if output != STANDARD and output.suffix.lower() != ".moec":
+        raise click.UsageError(f"the output {output} must end in .moec.")
+    with cli_errors(debug):
+        check_moec_output(output, force)
+        with progress_display(quiet) as on_progress:
+            from inrcodec.volume.nifti import read_nifti
+
+            volume = read_nifti(source, nonfinite)
+
+            from inrcodec.encoder import Target, encode_volume
+
+            data, report = encode_volume(
+                volume,
+                target=Target(ratio, file_bytes, bpv),
+                preset=Preset(preset),
+                experts=experts,
+                metadata=metadata,
+                device=device,
+                threads=threads,
+                seed=seed,
+                on_progress=on_progress,
+            )
+        with moec_output(output, force) as file:
+            file.write(data)
+        if as_json:
+            click.echo(json.dumps(_report_dict(output, report), indent=2))
+        elif not quiet:
+            print_table(_report_rows(output, report), err=output == STANDARD)
+
+
+def _default_output(source: Path) -> Path:
+    name = source.name
+    for suffix in (".nii.gz", ".nii"):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+            break
+    return source.parent / f"{name}.moec"
+
+
+def _dtype_peak(report: EncodeReport) -> int | None:
+    dtype = report.header.dtype
+    return None if dtype.kind == "f" else (1 << 8 * dtype.itemsize) - 1
+
+
+def _report_rows(output: Path, report: EncodeReport) -> dict[str, str]:
+    quality = report.quality
+    psnr = f"{quality.psnr_range:.2f} dB (peak {quality.value_range:g}, the value range)"
+    if quality.psnr_dtype is not None:
+        psnr += f"\n{quality.psnr_dtype:.2f} dB (peak {_dtype_peak(report)}, the dtype's)"
+    return {
+        "file": "standard output" if output == STANDARD else str(output),
+        "size": size_row(report.file_bytes, report.ratio, report.bits_per_voxel),
+        "PSNR": psnr,
+        "SSIM": f"{quality.ssim:.4f}",
+        "error": f"{quality.max_error:.6g} at most, {quality.mae:.4g} on average",
+        "network": network_row(report.architecture, report.bits_per_weight),
+        "time": ", ".join(f"{stage} {lap:.1f} s" for stage, lap in report.seconds.items()),
+    }
+
+
+def _report_dict(output: Path, report: EncodeReport) -> dict[str, Any]:
+    quality, a = report.quality, report.architecture
+    return {
+        "file": str(output),
+        "bytes": report.file_bytes,
+        "ratio": report.ratio,
+        "bits_per_voxel": report.bits_per_voxel,
+        "shape": list(report.header.shape),
+        "dtype": report.header.dtype.name,
+        "psnr": _json_number(quality.psnr_range),
+        "psnr_peak": quality.value_range,
+        "psnr_dtype": _json_number(quality.psnr_dtype),
+        "psnr_dtype_peak": _dtype_peak(report),
+        "ssim": quality.ssim,
+        "max_error": quality.max_error,
+        "mae": quality.mae,
+        "mse": _json_number(quality.mse),
+        "network": None if a is None else {**asdict(a), "weights": a.parameters},
+        "bits_per_weight": report.bits_per_weight,
+        "chunks": report.chunk_bytes,
+        "seconds": report.seconds,
+    }
+
+
+def _json_number(value: float | None) -> float | None:
+    # JSON has no infinity: the PSNR of equal volumes, squares of errors near float64's largest.
+    return None if value is None or math.isinf(value) else value

@@ -1,0 +1,81 @@
+"""Errors and signals as one line on standard error and an exit code (docs/cli.md)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import click
+
+from inrcodec.errors import InrcodecError
+
+UNEXPECTED = 1
+OUT_OF_MEMORY = 8
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not have
+
+_MEMORY_PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception that unwinds and so removes temporary files."""
+
+
+@contextmanager
+def cli_errors(debug: bool) -> Iterator[None]:
+    """Turn whatever goes wrong inside into one line and an exit code; ``debug`` adds tracebacks."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except BrokenPipeError:
+        # Nobody reads any more; Python must not find that out again while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+    except InrcodecError as error:
+        _fail(f"error: {error}", error.exit_code, debug)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED, debug)
+    except _Terminated:
+        _fail("terminated", TERMINATED, debug)
+    except Exception as error:
+        if _is_out_of_memory(error):
+            _fail(
+                "error: out of memory; close other programs, or use a machine that has more",
+                OUT_OF_MEMORY,
+                debug,
+            )
+        _fail(
+            f"error: {type(error).__name__}: {error}; this is a bug in inrcodec: "
+            "please report what --debug prints",
+            UNEXPECTED,
+            debug,
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise _Terminated
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch raises a RuntimeError of its own; naming its type would import it.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(phrase in str(error).lower() for phrase in _MEMORY_PHRASES)
+    )
+
+
+def _fail(message: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    click.echo("inrcodec: " + " ".join(message.split("\n")), err=True)
+    sys.exit(code)

@@ -1,0 +1,71 @@
+"""``inrcodec info``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from inrcodec.cli import options
+from inrcodec.cli.errors import cli_errors
+from inrcodec.cli.streams import read_moec, stream_name
+from inrcodec.cli.tables import network_row, print_table, size_row
+from inrcodec.errors import naming
+
+if TYPE_CHECKING:
+    from inrcodec.info import Info
+
+
+@click.command()
+@click.argument("source", type=options.FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.debug
+def info(source: Path, as_json: bool, debug: bool) -> None:
+    """Describe a .moec file without decoding it.
+
+    SOURCE is a .moec file, or - for standard input.
+    """
+    with cli_errors(debug):
+        from inrcodec.info import read_info
+
+        data = read_moec(source)
+        with naming(stream_name(source)):
+            found = read_info(data)
+        if as_json:
+            click.echo(json.dumps({"file": str(source), **found.as_dict()}, indent=2))
+        else:
+            print_table(_rows(stream_name(source), found))
+
+
+def _rows(name: str, info: Info) -> dict[str, str]:
+    from inrcodec.info import NOTICE
+
+    header, geometry = info.header, info.geometry
+    slope, intercept = info.scaling
+    shape = " x ".join(map(str, header.shape))
+    values = " to ".join(
+        f"{value:g}" if isinstance(value, float) else str(value)
+        for value in (header.low, header.high)
+    )
+    if (slope, intercept) != (1.0, 0.0):
+        values += f" as stored; real value = {slope:g} x stored {intercept:+g}"
+    spacing = ", ".join(
+        f"{axis} {length:g} {unit or '(no unit)'}"
+        for axis, length, unit in zip(info.axes, info.spacing, info.units, strict=True)
+    )
+    kept = "full header (may identify a patient)" if info.has_full_header else "geometry only"
+    return {
+        "file": name,
+        "size": size_row(info.file_bytes, info.ratio, info.bits_per_voxel),
+        "format": f"version {info.format_version}",
+        "volume": f"{shape} {header.dtype.name}",
+        "values": values,
+        "spacing": spacing,
+        "metadata": f"NIfTI-{geometry.version}, {kept}",
+        "network": network_row(info.architecture, info.bits_per_weight),
+        "chunks": ", ".join(f"{letter} {size:,}" for letter, size in info.chunk_bytes.items())
+        + " bytes",
+        "note": NOTICE,
+    }

@@ -1,0 +1,46 @@
+"""Results as a table of names and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from inrcodec.architecture import Architecture
+
+_UNWRAPPED = 10_000
+
+
+def print_table(rows: Mapping[str, str], *, err: bool = False) -> None:
+    """Print one row a line, on standard output or, if ``err``, on standard error."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
+    console = Console(stderr=err)
+    if not console.is_terminal:
+        console.width = _UNWRAPPED
+    # Through click, so that a closed pipe is an error like any other and not rich's own affair.
+    with console.capture() as capture:
+        console.print(table)
+    text = "\n".join(line.rstrip() for line in capture.get().splitlines())
+    click.echo(text, err=err)
+
+
+def size_row(file_bytes: int, ratio: float, bits_per_voxel: float) -> str:
+    return f"{file_bytes:,} bytes, ratio {ratio:,.1f}, {bits_per_voxel:.3g} bits per voxel"
+
+
+def network_row(architecture: Architecture | None, bits_per_weight: float | None) -> str:
+    a = architecture
+    if a is None:
+        return "none: all voxels have one value"
+    experts = f"{a.experts} expert" + "s" * (a.experts > 1)
+    layers = f"{a.encoder_layers} shared + {a.expert_layers} expert sine layers"
+    widths = f"width {a.encoder_width}"
+    if a.expert_width != a.encoder_width:
+        widths += f" and {a.expert_width}"
+    return f"{experts}, {layers}, {widths}; {a.parameters:,} weights of {bits_per_weight:.2f} bits"

@@ -1,0 +1,87 @@
+"""Rounding weights one after the other, each error made up for by those that come after it.
+
+Optimal Brain Surgeon's update with the whole network's Gauss-Newton matrix; GPTQ (arXiv 2210.17323)
+does it layer by layer. In the language of lattices: Babai's nearest plane.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inrcodec.quantization import MAX_MAGNITUDE
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Round the first ``count`` of the B weights at flat ``indices``, in that order.
+
+    ``spread`` (B, B) is the factor U of `error_spread` for these weights: an error of one step in
+    weight i takes ``U[i, j] / U[i, i]`` steps from each weight j that comes after it.
+    """
+
+    indices: Tensor
+    count: int
+    spread: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``weight`` is the error that one bit is worth; ``bits[t][|k|]`` the bits of a level."""
+
+    weight: float
+    bits: list[list[float]]
+    owner: Tensor
+
+
+def error_spread(matrix: Tensor) -> Tensor:
+    """Upper Cholesky factor U of the inverse of (B, B) positive-definite H, with U' U = inv(H).
+
+    From H = R R' with R upper triangular (Cholesky of H read backwards) follows U = inv(R).
+    """
+    lower, failed = torch.linalg.cholesky_ex(matrix.flip(0, 1))
+    if failed:
+        # Samples too few or weights without effect: fall back on each weight's own error.
+        return torch.diag(matrix.diagonal().rsqrt())
+    identity = torch.eye(len(matrix), dtype=matrix.dtype)
+    upper: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
+    return upper
+
+
+def round_weights(weights: Tensor, steps: Tensor, plans: list[Plan], rate: Rate | None) -> Tensor:
+    """Round what the plans name; the others of their groups take over the errors."""
+    weights = weights.clone()
+    for plan in plans:
+        own = weights[plan.indices].numpy()
+        own_steps = steps[plan.indices].tolist()
+        spread = plan.spread.numpy()
+        owners = None if rate is None else rate.owner[plan.indices].tolist()
+        for i in range(plan.count):
+            step, share = own_steps[i], spread[i, i]
+            level = own[i] / step
+            chosen = round(level)
+            if rate is not None and owners is not None:
+                chosen = _cheapest(level, (step / share) ** 2, rate, rate.bits[owners[i]])
+            chosen = min(max(chosen, -MAX_MAGNITUDE), MAX_MAGNITUDE)
+            own[i:] -= (own[i] - chosen * step) / share * spread[i, i:]
+            own[i] = chosen * step
+        weights[plan.indices] = torch.from_numpy(own)
+    return weights
+
+
+def _cheapest(level: float, error: float, rate: Rate, bits: list[float]) -> int:
+    """Of the two neighbours of ``level`` and the next towards zero, the cheapest in error + rate.
+
+    ``error`` is the cost of being one level off.
+    """
+    below = math.floor(level)
+    toward_zero = below - 1 if level > 0 else below + 2
+
+    def cost(k: int) -> float:
+        size = bits[abs(k)] if abs(k) < len(bits) else math.inf
+        return error * (level - k) ** 2 + rate.weight * size
+
+    return min((below, below + 1, toward_zero), key=cost)

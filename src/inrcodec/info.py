@@ -1,0 +1,152 @@
+"""What a ``.moec`` file says about itself, without decoding a voxel: no torch, no nibabel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from inrcodec.architecture import Architecture
+from inrcodec.bitstream.container import MAGIC, ChunkType, chunk_sizes, parse_container
+from inrcodec.bitstream.geometry import decode_geometry
+from inrcodec.bitstream.volume_header import VolumeHeader, decode_volume_header
+from inrcodec.entropy.network import read_architecture
+from inrcodec.errors import BitstreamError
+from inrcodec.limits import DEFAULT_LIMITS, Limits
+from inrcodec.volume.geometry import NiftiGeometry, bits_to_float
+
+NOTICE = "Lossy: not for primary diagnosis."
+
+_AXES = "xyzt"
+_SPACE_UNITS = {1: "m", 2: "mm", 3: "um"}
+_TIME_UNITS = {8: "s", 16: "ms", 24: "us", 32: "Hz", 40: "ppm", 48: "rad/s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """The headers of a ``.moec`` file. ``architecture`` is None for a volume of one value."""
+
+    format_version: int
+    file_bytes: int
+    header: VolumeHeader
+    geometry: NiftiGeometry
+    architecture: Architecture | None
+    chunk_bytes: dict[str, int]
+    """Bytes of each chunk, framing included, by its letter."""
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the stored voxels over bytes of the file."""
+        return self.header.raw_bytes / self.file_bytes
+
+    @property
+    def bits_per_voxel(self) -> float:
+        return 8 * self.file_bytes / self.header.voxels
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Bits of the network chunk for each of its weights."""
+        if self.architecture is None:
+            return None
+        return 8 * self.chunk_bytes["N"] / self.architecture.parameters
+
+    @property
+    def has_full_header(self) -> bool:
+        """Whether the original header is inside, whose free text may identify a patient."""
+        return chr(ChunkType.METADATA) in self.chunk_bytes
+
+    @property
+    def axes(self) -> str:
+        """The names of the grid's axes, fastest first: ``xyz``, say."""
+        return _AXES[: len(self.header.shape)]
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance of neighbouring voxels along each axis, in ``units``."""
+        return self.geometry.spacing(len(self.header.shape))
+
+    @property
+    def units(self) -> tuple[str | None, ...]:
+        """Unit of the spacing along each axis; None where the file does not say."""
+        code = self.geometry.xyzt_units
+        space = _SPACE_UNITS.get(code & 0x07)
+        time = _TIME_UNITS.get(code & 0x38)
+        return tuple(time if axis == "t" else space for axis in self.axes)
+
+    @property
+    def scaling(self) -> tuple[float, float]:
+        """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling."""
+        version = self.geometry.version
+        slope = bits_to_float(self.geometry.scl_slope, version)
+        intercept = bits_to_float(self.geometry.scl_inter, version)
+        # NIfTI: a slope of 0 stands for no scaling; readers take NaN and infinity the same way.
+        if not (slope and math.isfinite(slope) and math.isfinite(intercept)):
+            return 1.0, 0.0
+        return slope, intercept
+
+    @property
+    def sform(self) -> tuple[tuple[float, ...], ...] | None:
+        """The 3x4 affine from voxel indices to RAS+ space, where the file has an sform."""
+        if self.geometry.sform_code <= 0:
+            return None
+        values = [bits_to_float(bits, self.geometry.version) for bits in self.geometry.srow]
+        return tuple(tuple(values[row : row + 4]) for row in (0, 4, 8))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON types, under the names that docs/cli.md lists."""
+        header, geometry, a, sform = self.header, self.geometry, self.architecture, self.sform
+        slope, intercept = self.scaling
+        return {
+            "format_version": self.format_version,
+            "bytes": self.file_bytes,
+            "ratio": self.ratio,
+            "bits_per_voxel": self.bits_per_voxel,
+            "shape": list(header.shape),
+            "axes": list(self.axes),
+            "dtype": header.dtype.name,
+            "spacing": [_finite(length) for length in self.spacing],
+            "units": list(self.units),
+            "value_range": [header.low, header.high],
+            "slope": slope,
+            "intercept": intercept,
+            "nifti_version": geometry.version,
+            "qform_code": geometry.qform_code,
+            "sform_code": geometry.sform_code,
+            "sform": None if sform is None else [[_finite(v) for v in row] for row in sform],
+            "full_header": self.has_full_header,
+            "network": None if a is None else {**asdict(a), "weights": a.parameters},
+            "bits_per_weight": self.bits_per_weight,
+            "chunks": dict(self.chunk_bytes),
+            "notice": NOTICE,
+        }
+
+
+def read_info(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Info:
+    """Read the headers in the bytes of a ``.moec`` file.
+
+    All checksums are verified; no weight is decoded. Raises a `BitstreamError` for data that is not
+    a valid file, or beyond ``limits``.
+    """
+    chunks = parse_container(data, limits)
+    header = decode_volume_header(chunks[ChunkType.VOLUME], limits)
+    geometry = decode_geometry(chunks[ChunkType.GEOMETRY], header.shape)
+    payload = chunks[ChunkType.NETWORK]
+    architecture = None
+    if header.low != header.high:
+        architecture = read_architecture(payload, sum(length > 1 for length in header.shape))
+        architecture.check(limits)
+    elif payload:
+        raise BitstreamError("chunk N: a volume of one value has a network")
+    return Info(
+        format_version=data[len(MAGIC)],
+        file_bytes=len(data),
+        header=header,
+        geometry=geometry,
+        architecture=architecture,
+        chunk_bytes=chunk_sizes(data, limits),
+    )
+
+
+def _finite(value: float) -> float | None:
+    # JSON has no NaN and no infinity.
+    return value if math.isfinite(value) else None
