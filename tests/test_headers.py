@@ -122,12 +122,14 @@ def volume_headers(draw: st.DrawFn) -> VolumeHeader:
     shape = draw(st.lists(st.integers(1, 2**33), min_size=1, max_size=4))
     while np.prod(shape, dtype=object) > DEFAULT_LIMITS.voxels:
         shape = [max(1, length // 2) for length in shape]
-    return VolumeHeader(dtype, tuple(shape), low, high)
+    return VolumeHeader(
+        dtype, tuple(shape), low, low if np.prod(shape, dtype=object) == 1 else high
+    )
 
 
 @given(volume_headers())
-@example(VolumeHeader(np.dtype("uint64"), (1,), 0, 2**64 - 1))
-@example(VolumeHeader(np.dtype("int64"), (1, 1, 1, 1), -(2**63), 2**63 - 1))
+@example(VolumeHeader(np.dtype("uint64"), (2,), 0, 2**64 - 1))
+@example(VolumeHeader(np.dtype("int64"), (1, 1, 1, 2), -(2**63), 2**63 - 1))
 @example(VolumeHeader(np.dtype("float64"), (2, 3), -sys.float_info.max, sys.float_info.max))
 def test_volume_header_round_trip(header: VolumeHeader) -> None:
     payload = encode_volume_header(header)
@@ -158,6 +160,7 @@ def test_volume_header_of_an_array(name: str) -> None:
         ("2004050680" + "02" + "00", "not a range"),  # 256 in uint8
         ("2304050600" + "808002", "not a range"),  # 32768 in int16
         ("28040506" + "0000803f" + "00000000", "not a range"),  # low > high
+        ("23010101" + "0001", "one voxel"),
         ("28040506" + "00000000" + "0000807f", "not a range"),  # infinity
         ("28040506" + "0000c07f" + "0000c07f", "not a range"),  # NaN
     ],

@@ -6,7 +6,8 @@
 2. Rounds. In each, the most sensitive of the weights that are still free are rounded, each error
    spread over the weights that follow (rounding.py). Then the free ones are trained on against what
    was rounded.
-3. In the last rounds a rate term on the rounding (RDOQ) trims the file to the target.
+3. Should tuning have made the file too large, a rate term on the rounding (RDOQ) trims it in the
+   last rounds. It buys little at five bits a weight, so the steps leave it some tenths of a percent.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ TRIMMED_ROUNDS = 2
 TUNING_RATE = 1e-3
 """Adam's rate for the free weights, in turns."""
 
-_OVERSHOOT = 1.02
-"""Powers of two cannot hit a size: steps start this much too fine, and the rate term trims."""
+_FILL = 0.997
+"""Share of the bytes that the steps are chosen to fill; the rest is room for the tuning's drift."""
 
+_FILL_PASSES = 3
 _ATTEMPTS = 3
 _DAMPING = 1e-4
 _GATE_LEVELS = 24.0
@@ -102,14 +104,14 @@ class _Quantizer:
         """Plain rounding in at most ``most`` bytes."""
         weights = self.flat.get().double().cpu()
         sensitivity = diagonal(self.flat, self.sampler, _MOST_SAMPLES)
-        return self._integers(weights, self._choose_exponents(weights, sensitivity, most, most))
+        return self._integers(weights, self._choose_exponents(weights, sensitivity, most))
 
     def run(self, most: int, tuning_steps: int, batch: int, report: Report) -> QuantizedModel:
         """The rounds, aimed at ``most`` bytes."""
         flat, size = self.flat, self.flat.size
         sensitivity = diagonal(flat, self.sampler, _MOST_SAMPLES)
         weights = flat.get().double().cpu()
-        exponents = self._choose_exponents(weights, sensitivity, most, int(most * _OVERSHOOT))
+        exponents = self._choose_exponents(weights, sensitivity, int(most * _FILL))
         steps = torch.exp2(flat.per_tensor(exponents).double())
 
         order = (sensitivity * steps.square()).argsort(descending=True)
@@ -139,11 +141,9 @@ class _Quantizer:
                 weights = torch.where(free, flat.get().double().cpu(), weights)
         return self._integers(weights, exponents)
 
-    def _choose_exponents(
-        self, weights: Tensor, sensitivity: Tensor, most: int, at_the_finest: int
-    ) -> list[int]:
+    def _choose_exponents(self, weights: Tensor, sensitivity: Tensor, most: int) -> list[int]:
         """A step exponent for each tensor: equal error a tensor, in ``most`` bytes; then finer
-        steps for single tensors, as long as they fit into ``at_the_finest`` bytes."""
+        steps for single tensors, large ones first, to fill what is left."""
         count = len(self.model.architecture.tensors)
         owner = self.flat.per_tensor(list(range(count)))
         sizes = torch.bincount(owner, minlength=count)  # 0 for the gate's tensors
@@ -164,9 +164,10 @@ class _Quantizer:
             else:
                 coarse = middle
         chosen = exponents(coarse)
-        for tensor in sizes.argsort(descending=True)[: int(sizes.count_nonzero())].tolist():
+        by_size = sizes.argsort(descending=True)[: int(sizes.count_nonzero())].tolist()
+        for tensor in by_size * _FILL_PASSES:
             finer = [e - (i == tensor) for i, e in enumerate(chosen)]
-            if finer[tensor] >= MIN_STEP_EXPONENT and size(finer) <= at_the_finest:
+            if finer[tensor] >= MIN_STEP_EXPONENT and size(finer) <= most:
                 chosen = finer
         return chosen
 
