@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inrcodec.architecture import Architecture
 from inrcodec.entropy.network import encode_network
+from inrcodec.fitting import sampling
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
 from inrcodec.fitting.fit import fit, learning_rate
 from inrcodec.fitting.loss import clamp_to_range, squared_error
@@ -66,6 +67,13 @@ def test_sampler_pairs_each_value_with_its_coordinates() -> None:
     for axis, (n, stride) in enumerate(zip(SHAPE, (1, 12, 120), strict=True)):
         expected = (2 * (number // stride % n) + 1 - n) / n
         assert torch.allclose(voxels.coordinates[axis], expected)
+
+
+def test_sampler_draws_alike_in_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sampler().draw(5000)
+    monkeypatch.setattr(sampling, "_SLAB", 100)
+    for one, other in zip(whole, sampler().draw(5000), strict=True):
+        assert torch.allclose(one, other)
 
 
 def test_sampler_repeats_with_its_seed_only() -> None:

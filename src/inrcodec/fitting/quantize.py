@@ -7,7 +7,7 @@
    spread over the weights that follow (rounding.py). Then the free ones are trained on against what
    was rounded.
 3. Should tuning have made the file too large, a rate term on the rounding (RDOQ) trims it in the
-   last rounds. It buys little at five bits a weight, so the steps leave it some tenths of a percent.
+   last rounds. It buys little at five bits a weight: the steps leave it some tenths of a percent.
 """
 
 from __future__ import annotations

@@ -75,16 +75,19 @@ class VoxelSampler:
         share = sum(self._totals) / size
         draws = torch.rand(size, generator=self._generator, dtype=torch.float64).to(device)
         draws.add_(torch.arange(size, device=device)).mul_(share)
+        ends = torch.tensor(self._totals, dtype=torch.float64).cumsum(0)
+        bounds = torch.searchsorted(draws, ends.to(device))
+        bounds[-1] = size  # rounding must not lose the last draw
+        counts = bounds.diff(prepend=bounds.new_zeros(1)).tolist()
         numbers, start, offset = [], 0, 0.0
-        for slab, total in zip(self._slabs, self._totals, strict=True):
-            inside = draws[(draws >= offset) & (draws < offset + total)] - offset
-            found = torch.searchsorted(self._importance(slab).cumsum(0), inside, right=True)
+        for slab, end, inside in zip(
+            self._slabs, ends.tolist(), torch.split(draws, counts), strict=True
+        ):
+            running = self._importance(slab).cumsum(0)
+            found = torch.searchsorted(running, inside - offset, right=True)
             numbers.append(found.clamp_(max=len(slab) - 1) + start)
-            start += len(slab)
-            offset += total
+            start, offset = start + len(slab), end
         number = torch.cat(numbers)
-        # Rounding of the totals may lose the very last draw.
-        number = torch.cat([number, number[-1:].expand(size - len(number))])
         number = number[torch.randperm(size, generator=self._generator).to(device)]
         target = self._values[number]
         weight = (share * size / len(self._values)) / self._importance(target)
