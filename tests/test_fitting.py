@@ -192,3 +192,17 @@ def test_quantize_fills_the_bytes_and_keeps_the_quality(architecture: Architectu
     quantized = quantize(model, s, most, lambda q: len(encode_network(q)), 30, 960, ignore)
     assert 0.95 * most <= len(encode_network(quantized)) <= most
     assert error(MoEINR.from_quantized(quantized)) < 1.5 * before
+
+
+def test_quantize_holds_values_far_from_the_middle_of_the_range() -> None:
+    """Fine steps, as a small deviation asks for, must not push a large bias out of range."""
+    values = (0.0005 * blob() - 0.97).astype(np.float32)
+    s = sampler(values=values)
+    generator = torch.Generator().manual_seed(0)
+    model = MoEINR.initialized(SINGLE, s.mean, s.deviation, generator)
+    fit(model, s, 200, 960, ignore)
+    quantized = quantize(model, s, 400, lambda q: len(encode_network(q)), 30, 960, ignore)
+    voxels = s.draw(4000)
+    with torch.no_grad():
+        output = MoEINR.from_quantized(quantized)(voxels.coordinates)
+    assert squared_error(output, voxels.target, voxels.weight).mean().sqrt() < s.deviation / 2

@@ -149,9 +149,17 @@ class _Quantizer:
         sizes = torch.bincount(owner, minlength=count)  # 0 for the gate's tensors
         mean = torch.bincount(owner, sensitivity, minlength=count) / sizes.clamp(min=1)
         base = (-0.5 * mean.clamp(min=1e-30).log2()).tolist()
+        # Half of the integers' range is left to the changes still to come.
+        largest = torch.zeros(count, dtype=weights.dtype)
+        largest.scatter_reduce_(0, owner, weights.abs(), "amax")
+        finest = (largest / (MAX_MAGNITUDE / 2)).clamp(min=2.0**MIN_STEP_EXPONENT).log2().ceil()
+        floor = finest.clamp(max=MAX_STEP_EXPONENT).int().tolist()
 
         def exponents(offset: float) -> list[int]:
-            return [min(max(round(b + offset), MIN_STEP_EXPONENT), MAX_STEP_EXPONENT) for b in base]
+            return [
+                min(max(round(b + offset), lowest), MAX_STEP_EXPONENT)
+                for b, lowest in zip(base, floor, strict=True)
+            ]
 
         def size(candidate: list[int]) -> int:
             return self.coded_bytes(self._integers(weights, candidate))
@@ -167,7 +175,7 @@ class _Quantizer:
         by_size = sizes.argsort(descending=True)[: int(sizes.count_nonzero())].tolist()
         for tensor in by_size * _FILL_PASSES:
             finer = [e - (i == tensor) for i, e in enumerate(chosen)]
-            if finer[tensor] >= MIN_STEP_EXPONENT and size(finer) <= most:
+            if finer[tensor] >= floor[tensor] and size(finer) <= most:
                 chosen = finer
         return chosen
 
