@@ -15,7 +15,7 @@ from inrcodec.model.moe import MoEINR
 
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.01
-BALANCE_WEIGHT = 0.02
+BALANCE_WEIGHT = 0.3
 PROBE_SHARE = 8
 """One coordinate in this many runs through all experts, to teach the gate."""
 GATE_SHARE = 0.8
