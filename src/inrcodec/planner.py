@@ -15,6 +15,9 @@ ENCODER_LAYERS = 2
 _DEPTHS = ((800, 6), (300, 5), (120, 4), (0, 2))
 """Sine layers by number of weights: deep networks need some width to work with."""
 
+_EXPERTS = ((15_000, 4), (0, 1))
+"""Experts by number of weights (docs/design.md, "Number of experts")."""
+
 _NETWORK_OVERHEAD = 8
 _TENSOR_OVERHEAD = 2
 """Bytes of chunk N besides the weights, and for each tensor."""
@@ -86,15 +89,20 @@ def plan_architecture(network_bytes: int, coordinates: int, experts: int | None)
     ``experts`` None leaves their number to the budget. Raises `BudgetError` where not even the
     smallest network fits.
     """
-    count = 1 if experts is None else experts
+    if experts is None:
+        for least_weights, count in _EXPERTS[:-1]:
+            candidate = _widest(network_bytes, coordinates, count, _DEPTHS[0][1])
+            if candidate is not None and candidate.parameters >= least_weights:
+                return candidate
+        experts = _EXPERTS[-1][1]
     for least_weights, layers in _DEPTHS:
-        widths = _widest(network_bytes, coordinates, count, layers)
-        if widths is not None and widths.parameters >= least_weights:
-            return widths
-    smallest = _candidate(coordinates, count, 2, 1)
+        candidate = _widest(network_bytes, coordinates, experts, layers)
+        if candidate is not None and candidate.parameters >= least_weights:
+            return candidate
     raise BudgetError(
         f"{max(network_bytes, 0)} bytes are left for the network, which needs "
-        f"{_coded_bytes(smallest)} or more: lower the ratio or the number of experts"
+        f"{smallest_network_bytes(coordinates, experts)} or more: lower the ratio or the number "
+        "of experts"
     )
 
 
