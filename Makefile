@@ -36,7 +36,7 @@ typecheck: $(INSTALLED) ## Check types with mypy
 golden: $(INSTALLED) ## Rewrite the golden files, when format version 0 changes
 	$(BIN)/python tests/golden/make.py
 
-bench-quick: $(INSTALLED) ## Measure four volumes at 6000x (20 minutes on two cores)
+bench-quick: $(INSTALLED) ## Measure four volumes at 6000x (10 minutes on two cores)
 	$(BIN)/python benchmarks/quick.py
 
 bench-cuda: $(INSTALLED) ## On a GPU machine: run the CUDA tests, then bench-quick on the GPU
