@@ -24,6 +24,7 @@ _LOWER = 1 << 31  # a renormalized state is in [2^31, 2^31 * base of the units)
 _SEED = 1 << 12  # first state of a single lane: one that the tables spread over for free
 _SINGLE_LANE_SYMBOLS = 1 << 18
 _SYMBOLS_PER_LANE_LOG2 = 13
+_RUN_LOG2 = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,6 +212,10 @@ def _decode_interleaved(data: bytes, lanes: int, segments: _Segments) -> NDArray
     words = np.frombuffer(data, "<u4", offset=header).astype(np.int64)
     frequencies, bounds = segments.frequencies, segments.bounds
     starts = bounds & _SLOTS
+    ends = bounds + frequencies
+    # The row at the start of each run of 256 slots: it is that of most slots of the run.
+    runs = np.arange(ends[-1] >> _RUN_LOG2) << _RUN_LOG2
+    row_of_run = (bounds.searchsorted(runs, "right") - 1).astype(np.int32)
     table_of = np.repeat(segments.table_of, segments.counts)
     rows = np.empty(segments.total, np.int64)
     position = 0
@@ -218,7 +223,10 @@ def _decode_interleaved(data: bytes, lanes: int, segments: _Segments) -> NDArray
         table = table_of[begin : begin + lanes].astype(np.int64)
         state = states[: table.size]
         slot = state & _SLOTS
-        row = bounds.searchsorted((table << PRECISION) + slot, "right") - 1
+        place = (table << PRECISION) + slot
+        row = row_of_run[place >> _RUN_LOG2]
+        further = (ends[row] <= place).nonzero()[0]
+        row[further] = bounds.searchsorted(place[further], "right") - 1
         rows[begin : begin + lanes] = row
         state >>= PRECISION
         state *= frequencies[row]
