@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint typecheck golden bench-quick bench-cuda clean
+.PHONY: help demo test check lint typecheck golden bench-quick bench-decoding bench-cuda clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -34,10 +34,13 @@ typecheck: $(INSTALLED) ## Check types with mypy
 	$(BIN)/mypy
 
 golden: $(INSTALLED) ## Rewrite the golden files, when format version 0 changes
-	$(BIN)/python tests/golden/make.py
+	PYTHONPATH=tests $(BIN)/python -m golden.make
 
 bench-quick: $(INSTALLED) ## Measure four volumes at 6000x (10 minutes on two cores)
 	$(BIN)/python benchmarks/quick.py
+
+bench-decoding: $(INSTALLED) ## Measure decoding: its quality against float, time, memory (an hour)
+	$(BIN)/python benchmarks/decoding.py
 
 bench-cuda: $(INSTALLED) ## On a GPU machine: run the CUDA tests, then bench-quick on the GPU
 	$(BIN)/pytest -m cuda

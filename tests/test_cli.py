@@ -262,7 +262,7 @@ def test_decode_standard_input_needs_an_output_name() -> None:
     assert "name the output with -o" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["decode", "info"])
+@pytest.mark.parametrize("command", ["decode", "info", "verify"])
 @pytest.mark.parametrize("keep", [0, 3, 100, -1])
 def test_truncated_file(file: Path, moec: bytes, command: str, keep: int) -> None:
     file.write_bytes(moec[:keep])
@@ -466,7 +466,7 @@ def test_nonfinite_voxels(here: Path) -> None:
     assert run("encode", "nan.nii", "-r", "1", "--nonfinite", "zero").exit_code == 0
 
 
-@pytest.mark.parametrize("command", ["decode", "info"])
+@pytest.mark.parametrize("command", ["decode", "info", "verify"])
 def test_missing_moec(here: Path, command: str) -> None:
     result = run(command, "missing.moec")
     assert result.exit_code == 4
@@ -529,7 +529,7 @@ def test_version() -> None:
     assert run("--version").stdout == f"inrcodec {inrcodec.__version__}\n"
 
 
-@pytest.mark.parametrize("name", [None, "encode", "decode", "info"])
+@pytest.mark.parametrize("name", [None, "encode", "decode", "info", "verify"])
 def test_help(name: str | None) -> None:
     result = run(*filter(None, [name]), "--help")
     assert result.exit_code == 0
@@ -548,7 +548,7 @@ def test_main_help_says_what_it_is_not_for() -> None:
     assert "not for primary diagnosis" in run("--help").stdout
 
 
-@pytest.mark.parametrize("name", ["encode", "decode", "info"])
+@pytest.mark.parametrize("name", ["encode", "decode", "info", "verify"])
 def test_every_option_is_documented(name: str) -> None:
     section = DOCS.read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
     options = [p for p in main.commands[name].params if isinstance(p, click.Option)]

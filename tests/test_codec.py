@@ -219,7 +219,7 @@ def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
 def test_cuda_decodes_as_the_cpu_does(tmp_path: Path) -> None:
     encoded, _, on_cpu = round_trip(tmp_path, pattern((14, 12, 10)), device="cuda")
     on_gpu = decode_bytes(encoded, device="cuda")
-    assert np.abs(on_gpu.data.astype(int) - on_cpu.data).max() <= 1
+    assert np.array_equal(on_gpu.data, on_cpu.data)
 
 
 def test_a_network_for_a_volume_of_one_value_is_refused(tmp_path: Path) -> None:
@@ -257,6 +257,18 @@ def test_intensity_map_meets_both_ends_exactly(dtype: str) -> None:
     header = VolumeHeader.of(data)
     values = normalize(data, header)
     assert values.tolist() == [-1.0, 1.0]
-    assert np.array_equal(denormalize(values, header), data)
-    beyond = denormalize(np.array([-3.0, 3.0], np.float32), header)
-    assert np.array_equal(beyond, data)
+    assert np.array_equal(denormalize(np.array([0, 1 << 25]), header), data)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        ("uint8", 0, 255), ("int16", -1024, 3071), ("int32", -(2**31), 2**31 - 1),
+        ("uint64", 5, 2**64 - 1), ("int64", -(2**63), 2**63 - 1), ("uint64", 2**63, 2**63 + 1),
+    ],
+)  # fmt: skip
+def test_intensity_map_of_integers_is_exact(dtype: str, low: int, high: int) -> None:
+    levels = np.random.default_rng(0).integers(0, (1 << 25) + 1, 500)
+    header = VolumeHeader(np.dtype(dtype), (500,), low, high)
+    expected = [low + ((level * (high - low) + (1 << 24)) >> 25) for level in levels.tolist()]
+    assert denormalize(levels, header).tolist() == expected

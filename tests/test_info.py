@@ -147,7 +147,7 @@ def test_damaged_anywhere(moec: bytes) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        (257, 2, 3, 8, 8, 0),
+        (257, 2, 3, 8, 8, 0, 1),
         (1, 65, 3, 8, 8),
         (1, 1 << 40, 3, 8, 8),
         (1, 2, 3, 5000, 8),

@@ -14,13 +14,15 @@ import inrcodec
 PACKAGE = Path(inrcodec.__file__).parent
 
 LAYERS = (
-    {"errors", "limits", "progress"},
+    {"errors", "progress"},
+    {"limits"},
     {"architecture", "device", "metrics", "montage", "output"},
-    {"bitstream", "volume", "planner", "quantization"},
-    {"entropy", "model"},
+    {"planner", "quantization"},
+    {"bitstream", "volume"},
+    {"entropy", "exact", "model"},
     {"fitting"},
     {"decoder", "info"},
-    {"encoder"},
+    {"encoder", "reader"},
     {"cli"},
     {"__main__"},
 )
@@ -85,6 +87,7 @@ print(*sys.modules)
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
+        ("inrcodec", {"torch", "numpy", "nibabel", "click", "inrcodec.reader"}),
         ("inrcodec.cli", {"torch", "numpy", "nibabel", "rich", "zstandard"}),
         ("inrcodec.info", {"torch", "nibabel", "inrcodec.fitting", "inrcodec.model"}),
         ("inrcodec.decoder", {"inrcodec.fitting", "inrcodec.encoder"}),

@@ -59,7 +59,7 @@ def test_round_trip(
     assert read_architecture(payload, coordinates) == architecture
 
 
-SMALL = encode_network(random_model(Architecture(3, 2, 1, 1, 4, 3, 2), 1))
+SMALL = encode_network(random_model(Architecture(3, 2, 1, 1, 4, 3, 2, 2), 1))
 
 
 @pytest.mark.parametrize("cut", range(len(SMALL)))
@@ -81,7 +81,7 @@ def test_zero_layers_or_widths(field: int) -> None:
 
 def test_step_exponent_out_of_range() -> None:
     with pytest.raises(BitstreamError, match="step exponent"):
-        decode_network(SMALL[:6] + b"\x20" + SMALL[7:], 3, DEFAULT_LIMITS)
+        decode_network(SMALL[:7] + b"\x20" + SMALL[8:], 3, DEFAULT_LIMITS)
 
 
 def test_hostile_sizes_are_refused_before_allocation() -> None:
@@ -97,3 +97,24 @@ def test_hostile_sizes_are_refused_before_allocation() -> None:
 def test_arbitrary_bytes_never_crash(data: bytes, coordinates: int) -> None:
     with contextlib.suppress(BitstreamError):
         decode_network(data, coordinates, Limits(parameters=100_000))
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(3, 1, 2, 4, 5, 7),
+        Architecture(4, 6, 1, 1, 5, 7),
+        Architecture(1, 3, 3, 2, 5, 7, gate_width=4, active_experts=2),
+    ],
+)
+def test_parameters_are_those_of_the_tensors(architecture: Architecture) -> None:
+    a = architecture
+    assert a.parameters == sum(spec.size for spec in a.tensors)
+    experts = sum(spec.size for spec in a.tensors if spec.name.startswith("experts."))
+    assert a.active_parameters == a.parameters - experts + experts // a.experts * a.active_experts
+
+
+def test_more_layers_than_bytes_are_refused_before_they_are_listed() -> None:
+    payload = bytes([1]) + b"\xff\xff\xff\xff\x7f" * 2 + bytes([1, 1]) + bytes(100)
+    with pytest.raises(BitstreamError, match="before its layers do"):
+        decode_network(payload, 3, Limits(layers=1 << 60, parameters=1 << 60))

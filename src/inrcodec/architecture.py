@@ -1,7 +1,7 @@
 """The shape of a network: a few integers from which every tensor's shape follows.
 
-``f(x) = Dec(E_g(e))`` with ``e = Enc(x)`` and ``g`` the expert that the gate picks from ``e``
-(MoEC, arXiv 2312.01361, with top-1 routing). Free of torch: the file format speaks in it.
+``f(x) = Dec(sum_g w_g E_g(e))`` with ``e = Enc(x)`` and ``g`` the one or two experts that the gate
+picks from ``e`` (MoEC, arXiv 2312.01361). Free of torch: the file format speaks in it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from inrcodec.errors import LimitExceededError
 from inrcodec.limits import Limits
 
 
@@ -30,7 +29,8 @@ class Architecture:
     """Layer counts and widths of one mixture-of-experts network (docs/format.md, "Chunk N").
 
     ``coordinates`` counts the grid axes longer than one voxel. ``gate_width`` is the width of the
-    gate's two ReLU layers; 0 makes the gate one linear map. It means nothing for one expert.
+    gate's two ReLU layers; 0 makes the gate one linear map. ``active_experts`` (1 or 2) of the
+    experts act on each coordinate. Neither means anything for one expert.
     """
 
     coordinates: int
@@ -40,6 +40,7 @@ class Architecture:
     encoder_width: int
     expert_width: int
     gate_width: int = 0
+    active_experts: int = 1
 
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
@@ -67,28 +68,41 @@ class Architecture:
         return tuple(specs)
 
     @property
+    def layers(self) -> int:
+        """Sine layers from coordinate to decoder."""
+        return self.encoder_layers + self.expert_layers
+
+    @property
     def parameters(self) -> int:
         """Number of weights and biases in the file."""
-        return sum(spec.size for spec in self.tensors)
+        return self._shared_parameters + self.experts * self._expert_parameters
 
     @property
     def active_parameters(self) -> int:
         """Number of weights and biases that one coordinate meets on its way (its cost)."""
-        return sum(
-            spec.size // self.experts if spec.name.startswith("experts.") else spec.size
-            for spec in self.tensors
-        )
+        active = min(self.active_experts, self.experts)
+        return self._shared_parameters + active * self._expert_parameters
+
+    # In closed form: hostile numbers of layers must not be listed before they are refused.
+
+    @property
+    def _shared_parameters(self) -> int:
+        width, gate = self.encoder_width, self.gate_width
+        count = (self.coordinates + 1) * width + (self.encoder_layers - 1) * (width + 1) * width
+        if self.experts > 1:
+            hidden = (width + 1) * gate + (gate + 1) * gate
+            count += hidden + ((gate or width) + 1) * self.experts
+        return count + self.expert_width + 1
+
+    @property
+    def _expert_parameters(self) -> int:
+        width = self.expert_width
+        return (self.encoder_width + 1) * width + (self.expert_layers - 1) * (width + 1) * width
 
     def check(self, limits: Limits) -> None:
         """Raise `LimitExceededError` if the network is beyond what the reader accepts."""
         width = max(self.encoder_width, self.expert_width, self.gate_width)
-        _check("experts", self.experts, limits.experts)
-        _check("sine layers", self.encoder_layers + self.expert_layers, limits.layers)
-        _check("width", width, limits.width)
-        # Last: it lists the layers, which takes long for a hostile number of them.
-        _check("parameters", self.parameters, limits.parameters)
-
-
-def _check(what: str, value: int, most: int) -> None:
-    if value > most:
-        raise LimitExceededError(f"the network's {what} ({value}) exceed the limit {most}")
+        limits.check("experts", self.experts)
+        limits.check("layers", self.layers)
+        limits.check("width", width)
+        limits.check("parameters", self.parameters)

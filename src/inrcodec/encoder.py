@@ -1,10 +1,10 @@
-"""path -> Volume -> normalized -> MoEINR (fitted) -> QuantizedModel -> bytes -> checked -> path."""
+"""path -> Volume -> normalized -> MoEINR (fitted) -> QuantizedModel -> bytes -> decoded -> path."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +15,11 @@ from inrcodec.bitstream.container import Chunk, ChunkType, chunk_sizes, write_co
 from inrcodec.bitstream.geometry import encode_geometry
 from inrcodec.bitstream.metadata import encode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
-from inrcodec.decoder import decode_bytes
+from inrcodec.decoder import checksum, parse_content, sample
 from inrcodec.device import pick_device
 from inrcodec.entropy.network import encode_network
-from inrcodec.errors import BudgetError
+from inrcodec.errors import BudgetError, InputError
+from inrcodec.fitting.checkpoint import Checkpoint, check_checkpoint
 from inrcodec.fitting.fit import Report, fit
 from inrcodec.fitting.quantize import quantize
 from inrcodec.fitting.sampling import VoxelSampler
@@ -37,6 +38,7 @@ from inrcodec.progress import OnProgress, Progress, ignore_progress
 from inrcodec.quantization import QuantizedModel
 from inrcodec.volume.intensity import normalize
 from inrcodec.volume.nifti import read_nifti
+from inrcodec.volume.sampling_grid import SamplingGrid
 from inrcodec.volume.volume import Volume
 
 Metadata = Literal["geometry", "full"]
@@ -108,14 +110,19 @@ def encode_file(
     threads: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    checkpoint: Path | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> EncodeReport:
     """Encode the NIfTI file ``source`` to the ``.moec`` file ``output``, whole or not at all.
+
+    ``checkpoint`` is as in `encode_volume`; it is removed once ``output`` is written.
 
     Raises an `InputError` for a volume that cannot be coded, a `BudgetError` where no file of the
     target's size exists, and an `OutputError` where the output cannot be written.
     """
     check_output(output, overwrite)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, output)
     data, report = encode_volume(
         read_nifti(source, nonfinite),
         target=target,
@@ -125,10 +132,13 @@ def encode_file(
         device=device,
         threads=threads,
         seed=seed,
+        checkpoint=checkpoint,
         on_progress=on_progress,
     )
     with atomic_output(output, overwrite) as file:
         file.write(data)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
     return report
 
 
@@ -142,11 +152,15 @@ def encode_volume(
     device: str = "auto",
     threads: int | None = None,
     seed: int = 0,
+    checkpoint: Path | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[bytes, EncodeReport]:
     """Encode a volume to the bytes of a ``.moec`` file, and measure what they decode to.
 
-    The same volume, options, seed, machine and thread count give the same bytes.
+    The same volume, options, seed, machine and thread count give the same bytes. ``checkpoint`` is
+    a file for the state of the fit: where it is there, the fit goes on from it, to the same bytes.
+    It stays for the caller to remove when the bytes are safe. Raises an `InputError` where it is
+    damaged or belongs to another volume or other options.
     """
     where = pick_device(device, threads)
     header = VolumeHeader.of(volume.data)
@@ -163,6 +177,11 @@ def encode_volume(
     around = len(write_container(chunks))
     if header.low == header.high:
         _check_budget(budget, around, volume, header)
+        if checkpoint is not None and checkpoint.exists():
+            raise InputError(
+                f"{checkpoint}: belongs to another encode: a volume of one value takes no fit; "
+                "leave --checkpoint out"
+            )
     else:
         coordinates = sum(length > 1 for length in header.shape)
         smallest = smallest_network_bytes(coordinates, experts)
@@ -175,19 +194,33 @@ def encode_volume(
         # The empty chunk has one byte for its length: a long one takes another for each 7 bits.
         room = budget - around - (budget.bit_length() - 1) // 7
         architecture = plan_architecture(room, coordinates, experts)
+        if header.voxels * architecture.active_parameters > DEFAULT_LIMITS.work:
+            raise BudgetError(
+                f"{volume.source}: a network of {architecture.parameters} weights for "
+                f"{header.voxels} voxels takes more work to decode than readers accept: ask for "
+                "a smaller file"
+            )
         sampler = VoxelSampler(normalize(volume.data, header), header.shape, where, seed)
         effort = plan_effort(preset, architecture, header.voxels)
-        model = _fit(architecture, sampler, effort, where, seed, on_progress)
+        kept = None
+        if checkpoint is not None:
+            steps, batch = effort.fit_steps, effort.batch
+            kept = Checkpoint(checkpoint, volume.data, architecture, steps, batch, seed)
+        model = _fit(architecture, sampler, effort, where, seed, kept, on_progress)
         clock.lap("fit")
         network = _quantize(model, sampler, effort, room, on_progress)
         clock.lap("quantize")
         chunks[2] = Chunk(ChunkType.NETWORK, encode_network(network))
+    # The checksum is part of the file and comes of what the rest of it decodes to.
+    unsealed = parse_content(write_container(chunks))
+    grid = SamplingGrid.whole(header.shape)
+    decoded = sample(unsealed, grid, where, on_progress=on_progress)
+    header = replace(header, checksum=checksum(decoded))
+    chunks[0] = Chunk(ChunkType.VOLUME, encode_volume_header(header))
     data = write_container(chunks)
-
-    decoded = decode_bytes(data, device=where.type, on_progress=on_progress)
     clock.lap("decode")
     on_progress(Progress("measure", 0, 1))
-    quality = measure(volume.data, decoded.data)
+    quality = measure(volume.data, decoded)
     on_progress(Progress("measure", 1, 1, quality.psnr_range))
     clock.lap("measure")
     return data, EncodeReport(
@@ -206,12 +239,14 @@ def _fit(
     effort: Effort,
     device: torch.device,
     seed: int,
+    checkpoint: Checkpoint | None,
     on_progress: OnProgress,
 ) -> MoEINR:
     generator = torch.Generator().manual_seed(seed)
     model = MoEINR.initialized(architecture, sampler.mean, sampler.deviation, generator)
     model.to(device)
-    fit(model, sampler, effort.fit_steps, effort.batch, _reporter("fit", on_progress))
+    report = _reporter("fit", on_progress)
+    fit(model, sampler, effort.fit_steps, effort.batch, report, checkpoint)
     return model
 
 

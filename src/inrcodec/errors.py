@@ -30,6 +30,12 @@ class NonFiniteError(InputError):
     """The volume holds NaN or infinite voxels."""
 
 
+class RegionError(InrcodecError):
+    """The part or the sampling asked for does not fit the volume; the message names the axis."""
+
+    exit_code = 2
+
+
 class BitstreamError(InrcodecError):
     """The ``.moec`` data is damaged, truncated, or breaks a rule of docs/format.md."""
 
@@ -49,7 +55,15 @@ class UnsupportedVersionError(BitstreamError):
 
 
 class LimitExceededError(BitstreamError):
-    """The file claims more than the reader's limits allow; nothing was allocated."""
+    """The file claims more than the reader's limits allow; nothing was allocated.
+
+    ``limit`` is the field of `inrcodec.limits.Limits` that would have to be ``claimed`` or more.
+    """
+
+    def __init__(self, message: str, limit: str = "", claimed: int = 0) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.claimed = claimed
 
 
 class BudgetError(InrcodecError):
@@ -70,10 +84,29 @@ class DeviceError(InrcodecError):
     exit_code = 7
 
 
+class OutOfMemoryError(InrcodecError, MemoryError):
+    """What was asked for does not fit into this machine's memory; nothing was allocated."""
+
+    exit_code = 8
+
+
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Put a file's name in front of what is wrong with its bytes."""
+    """Put a file's name in front of what is wrong with its bytes, or with what is asked of it."""
     try:
         yield
-    except BitstreamError as error:
-        raise type(error)(f"{name}: {error}") from error
+    except (BitstreamError, RegionError, OutOfMemoryError) as error:
+        error.args = (f"{name}: {error}",)
+        raise
+
+
+_MEMORY_PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` says that memory is short, in Python's, numpy's or torch's words."""
+    # torch raises a RuntimeError of its own; naming its type would import it.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(phrase in str(error).lower() for phrase in _MEMORY_PHRASES)
+    )

@@ -14,6 +14,12 @@ from inrcodec.errors import OutputError
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise `OutputError` now, before any work, where `atomic_output` would later."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # no name for a file: too long, or through a file as if a folder
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; name a file")
     if path.exists() and not overwrite:
@@ -28,20 +34,21 @@ def check_output(path: Path, overwrite: bool) -> None:
 def atomic_output(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     """Open a binary file that appears at ``path`` only if the block succeeds.
 
-    The bytes go to a temporary file beside it and reach the disk before the rename. Raises
-    `OutputError` where the file cannot be written, or is there already and not to be replaced.
+    The bytes go to a temporary file beside it, ``.inrcodec-*``, and reach the disk before the
+    rename, and so does the rename before this returns. Raises `OutputError` where the file cannot
+    be written, or is there already and not to be replaced.
     """
     check_output(path, overwrite)
     temporary: Path | None = None
     try:
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            descriptor, name = tempfile.mkstemp(prefix=".inrcodec-", dir=path.parent)
             temporary = Path(name)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
+                temporary.chmod(0o666 & ~_umask())
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
             if overwrite:
                 temporary.replace(path)
             else:
@@ -52,8 +59,9 @@ def atomic_output(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
             raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
         if temporary is not None:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 temporary.unlink()
+    _sync_folder(path.parent)
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
@@ -66,6 +74,16 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
         if path.exists():
             raise FileExistsError(path) from None
         temporary.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in it survive a power loss, where the system can."""
+    with suppress(OSError):  # Windows opens no folders, and some network mounts sync none
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _umask() -> int:

@@ -1,4 +1,5 @@
-"""Integers with a power-of-two step: what a network is once it is in the file."""
+"""Integers with a power-of-two step: what a network is once it is in the file, weights and
+activations alike (docs/format.md, "Exact arithmetic")."""
 
 from __future__ import annotations
 
@@ -15,6 +16,15 @@ MAX_STEP_EXPONENT = 7
 
 MAX_MAGNITUDE = (1 << 15) - 1
 """Largest |integer| a weight may take."""
+
+PHASE_BITS = 14
+"""A sine layer's phase is rounded to 2**-14 turns."""
+
+ACTIVATION_BITS = 12
+"""Outputs of sine and ReLU layers are multiples of 2**-12."""
+
+OUTPUT_BITS = 24
+"""The network's output is a multiple of 2**-24."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,7 @@ class QuantizedModel:
     """A network in integers: one tensor for each of ``architecture.tensors``, in that order.
 
     Sine layers are in turns: a layer is ``sin(2 pi (W x + b))``, so that a weight's integer
-    part moves a whole number of periods (docs/format.md, "Sampling").
+    part moves a whole number of periods (docs/format.md, "Samples").
     """
 
     architecture: Architecture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,7 @@ from enum import IntEnum
 from typing import BinaryIO
 
 from inrcodec.bitstream.primitives import ByteReader, ByteWriter
-from inrcodec.errors import (
-    BitstreamError,
-    ChecksumError,
-    LimitExceededError,
-    UnsupportedVersionError,
-)
+from inrcodec.errors import BitstreamError, ChecksumError, UnsupportedVersionError
 from inrcodec.limits import Limits
 
 MAGIC = b"MOEC"
@@ -60,13 +56,20 @@ class _Frame:
 
 
 def read_file(file: BinaryIO, limits: Limits) -> bytes:
-    """Return all bytes of an open file or stream, at most ``limits.file_bytes`` of them."""
+    """Return all bytes of an open file or stream.
+
+    Raises ``LimitExceededError`` if they are more than ``limits.file_bytes``: before a file is
+    read, and as soon as a stream has delivered too much.
+    """
+    if file.seekable():
+        start = file.tell()
+        limits.check("file_bytes", file.seek(0, io.SEEK_END) - start)
+        file.seek(start)
     blocks: list[bytes] = []
-    room = limits.file_bytes
+    size = 0
     while block := file.read(_BLOCK_BYTES):
-        room -= len(block)
-        if room < 0:
-            raise LimitExceededError(f"file exceeds {limits.file_bytes} bytes")
+        size += len(block)
+        limits.check("file_bytes", size)
         blocks.append(block)
     return b"".join(blocks)
 
@@ -135,8 +138,7 @@ def _frame(chunk: Chunk) -> bytes:
 
 
 def _frames(data: bytes, limits: Limits) -> Iterator[_Frame]:
-    if len(data) > limits.file_bytes:
-        raise LimitExceededError(f"file of {len(data)} bytes exceeds {limits.file_bytes} bytes")
+    limits.check("file_bytes", len(data))
     reader = ByteReader(data)
     if reader.raw(min(len(MAGIC), len(data))) != MAGIC:
         raise BitstreamError("not a .moec file: it does not start with 'MOEC'")

@@ -13,12 +13,14 @@ from enum import IntFlag
 from inrcodec.bitstream.primitives import ByteReader, ByteWriter, unzigzag, zigzag
 from inrcodec.errors import BitstreamError
 from inrcodec.volume.geometry import (
+    NIFTI1_MAX_LENGTH,
     ByteOrder,
     NiftiGeometry,
     NiftiVersion,
     bits_to_float,
     float_bytes,
     float_to_bits,
+    qform_matrix,
 )
 
 
@@ -51,8 +53,6 @@ _PREVIOUS = None
 """Prediction: the value before it in the same list."""
 
 _Predictions = Sequence[int | None]
-
-_NIFTI1_MAX_LENGTH = (1 << 15) - 1
 
 # Largest group that may be absent: AFFINE, twelve 4-bit codes.
 _ABSENT = bytes(6)
@@ -109,7 +109,7 @@ def decode_geometry(payload: bytes, shape: tuple[int, ...]) -> NiftiGeometry:
         raise BitstreamError("chunk G: reserved flags are set")
     version: NiftiVersion = 2 if flags & _Flag.NIFTI2 else 1
     byte_order: ByteOrder = ">" if flags & _Flag.BIG_ENDIAN else "<"
-    if version == 1 and max(shape) > _NIFTI1_MAX_LENGTH:
+    if version == 1 and max(shape) > NIFTI1_MAX_LENGTH:
         raise BitstreamError(f"chunk G: grid {shape} does not fit a NIfTI-1 header")
     one = float_to_bits(1.0, version)
 
@@ -177,41 +177,14 @@ def _predict_affine(
     quatern: Sequence[int],
     qoffset: Sequence[int],
 ) -> tuple[int, ...]:
-    """Return the 3x4 affine of the quaternion, row after row, as bit patterns.
-
-    Plain Python floats: IEEE 754 binary64, each operation rounded once, in the order written.
-    """
-    qfac, dx, dy, dz = (bits_to_float(bits, version) for bits in pixdim[:4])
-    b, c, d = (bits_to_float(bits, version) for bits in quatern)
-    norm = b * b + c * c + d * d
-    a = 1.0 - norm
-    if a < 1e-7:
-        scale = 1.0 / math.sqrt(norm)
-        a, b, c, d = 0.0, b * scale, c * scale, d * scale
-    else:
-        a = math.sqrt(a)
-    if qfac < 0.0:
-        dz = -dz
-    rows = (
-        (
-            (a * a + b * b - c * c - d * d) * dx,
-            2.0 * (b * c - a * d) * dy,
-            2.0 * (b * d + a * c) * dz,
-        ),
-        (
-            2.0 * (b * c + a * d) * dx,
-            (a * a + c * c - b * b - d * d) * dy,
-            2.0 * (c * d - a * b) * dz,
-        ),
-        (
-            2.0 * (b * d - a * c) * dx,
-            2.0 * (c * d + a * b) * dy,
-            (a * a + d * d - b * b - c * c) * dz,
-        ),
+    """Return the 3x4 affine of the quaternion, row after row, as bit patterns."""
+    matrix = qform_matrix(
+        [bits_to_float(bits, version) for bits in pixdim[:4]],
+        [bits_to_float(bits, version) for bits in quatern],
     )
     return tuple(
         bits
-        for row, offset in zip(rows, qoffset, strict=True)
+        for row, offset in zip(matrix, qoffset, strict=True)
         for bits in (*(_normal_bits(value, version) for value in row), offset)
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zstandard
 
 from inrcodec.bitstream.primitives import ByteReader, ByteWriter
-from inrcodec.errors import BitstreamError, LimitExceededError, UnsupportedVersionError
+from inrcodec.errors import BitstreamError, UnsupportedVersionError
 from inrcodec.limits import Limits
 from inrcodec.volume.geometry import HEADER_BYTES, NiftiVersion
 
@@ -31,21 +31,17 @@ def decode_metadata(payload: bytes, version: NiftiVersion, limits: Limits) -> by
     kind = reader.u8()
     if kind != _NIFTI_HEADER:
         raise UnsupportedVersionError(f"chunk m: metadata of kind {kind} is unknown")
-    block = _decompress(reader.raw(reader.remaining), limits)
-    if len(block) != HEADER_BYTES[version]:
-        raise BitstreamError(f"chunk m: {len(block)} bytes are not a NIfTI-{version} header")
-    return block
+    return _decompress(reader.raw(reader.remaining), version, limits)
 
 
-def _decompress(frame: bytes, limits: Limits) -> bytes:
+def _decompress(frame: bytes, version: NiftiVersion, limits: Limits) -> bytes:
     try:
         size = zstandard.frame_content_size(frame)
         if size < 0:
             raise BitstreamError("chunk m: the zstandard frame does not say its size")
-        if size > limits.metadata_bytes:
-            raise LimitExceededError(
-                f"metadata of {size} bytes exceeds {limits.metadata_bytes} bytes"
-            )
+        limits.check("metadata_bytes", size)
+        if size != HEADER_BYTES[version]:
+            raise BitstreamError(f"chunk m: {size} bytes are not a NIfTI-{version} header")
         return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise BitstreamError(f"chunk m: {error}") from None

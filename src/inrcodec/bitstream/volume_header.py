@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.bitstream.primitives import ByteReader, ByteWriter
-from inrcodec.errors import BitstreamError, LimitExceededError
+from inrcodec.errors import BitstreamError
 from inrcodec.limits import Limits
 
 _TYPE_MASK = 0x0F
 _AXES_SHIFT = 4
 _AXES_MASK = 0x30
 _RESERVED_MASK = 0xC0
+_CHECKSUM_BYTES = 4
 
 
 class _VoxelType(IntEnum):
@@ -51,6 +52,8 @@ class VolumeHeader:
     """Smallest stored value: an ``int`` if the dtype is an integer's, else a ``float``."""
     high: int | float
     """Largest stored value."""
+    checksum: int = 0
+    """CRC-32 of the decoded voxels as they lie in memory: little-endian, first axis fastest."""
 
     def __post_init__(self) -> None:
         if self.dtype.name.upper() not in _VoxelType.__members__:
@@ -96,6 +99,7 @@ def encode_volume_header(header: VolumeHeader) -> bytes:
             low, high = int(header.low), int(header.high)
             (writer.svarint if kind == "i" else writer.varint)(low)
             writer.varint(high - low)
+    writer.uint(header.checksum, _CHECKSUM_BYTES)
     return writer.getvalue()
 
 
@@ -115,8 +119,7 @@ def decode_volume_header(payload: bytes, limits: Limits) -> VolumeHeader:
         raise BitstreamError(f"chunk V: voxel type {kinds & _TYPE_MASK} is unknown") from None
     axes = (kinds & _AXES_MASK) >> _AXES_SHIFT
     shape = tuple(reader.varint() for _ in range(axes + 1))
-    if math.prod(shape) > limits.voxels:
-        raise LimitExceededError(f"grid {shape} has more than {limits.voxels} voxels")
+    limits.check("voxels", math.prod(shape))
     low: int | float
     high: int | float
     match dtype.kind, dtype.itemsize:
@@ -127,9 +130,10 @@ def decode_volume_header(payload: bytes, limits: Limits) -> VolumeHeader:
         case kind, _:
             low = reader.svarint() if kind == "i" else reader.varint()
             high = low + reader.varint()
+    checksum = reader.uint(_CHECKSUM_BYTES)
     reader.expect_end()
     try:
-        return VolumeHeader(dtype, shape, low, high)
+        return VolumeHeader(dtype, shape, low, high, checksum)
     except ValueError as error:
         raise BitstreamError(f"chunk V: {error}") from None
 

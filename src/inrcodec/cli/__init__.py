@@ -1,4 +1,4 @@
-"""The command line: ``inrcodec encode``, ``decode`` and ``info`` (docs/cli.md)."""
+"""The command line: ``inrcodec encode``, ``decode``, ``info`` and ``verify`` (docs/cli.md)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from inrcodec import __version__
 from inrcodec.cli.decode import decode
 from inrcodec.cli.encode import encode
 from inrcodec.cli.info import info
+from inrcodec.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,3 +23,4 @@ def main() -> None:
 main.add_command(encode)
 main.add_command(decode)
 main.add_command(info)
+main.add_command(verify)

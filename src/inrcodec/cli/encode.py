@@ -94,6 +94,12 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     show_default=True,
     help="What to do with NaN and infinite voxels.",
 )
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Keep the fit's state in this file: after an interruption, the same command goes on.",
+)
 @options.device
 @options.threads
 @options.force
@@ -111,6 +117,7 @@ def encode(
     seed: int,
     metadata: Literal["geometry", "full"],
     nonfinite: Literal["refuse", "zero"],
+    checkpoint: Path | None,
     device: str,
     threads: int | None,
     force: bool,
@@ -133,6 +140,10 @@ def encode(
     with cli_errors(debug):
         check_moec_output(output, force)
         with progress_display(quiet) as on_progress:
+            if checkpoint is not None:
+                from inrcodec.fitting.checkpoint import check_checkpoint
+
+                check_checkpoint(checkpoint, output)
             from inrcodec.volume.nifti import read_nifti
 
             volume = read_nifti(source, nonfinite)
@@ -148,10 +159,13 @@ def encode(
                 device=device,
                 threads=threads,
                 seed=seed,
+                checkpoint=checkpoint,
                 on_progress=on_progress,
             )
         with moec_output(output, force) as file:
             file.write(data)
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
         if as_json:
             click.echo(json.dumps(_report_dict(output, report), indent=2))
         elif not quiet:

@@ -12,15 +12,13 @@ from typing import Any, NoReturn
 
 import click
 
-from inrcodec.errors import InrcodecError
+from inrcodec.errors import InrcodecError, OutOfMemoryError, is_out_of_memory
 
 UNEXPECTED = 1
-OUT_OF_MEMORY = 8
+OUT_OF_MEMORY = OutOfMemoryError.exit_code
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not have
-
-_MEMORY_PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 class _Terminated(BaseException):
@@ -46,7 +44,7 @@ def cli_errors(debug: bool) -> Iterator[None]:
     except _Terminated:
         _fail("terminated", TERMINATED, debug)
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             _fail(
                 "error: out of memory; close other programs, or use a machine that has more",
                 OUT_OF_MEMORY,
@@ -66,16 +64,13 @@ def _terminate(number: int, frame: Any) -> NoReturn:
     raise _Terminated
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch raises a RuntimeError of its own; naming its type would import it.
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(phrase in str(error).lower() for phrase in _MEMORY_PHRASES)
-    )
-
-
-def _fail(message: str, code: int, debug: bool) -> NoReturn:
+def show_error(message: str, debug: bool) -> None:
+    """Print one line on standard error, and the traceback of the exception at hand if ``debug``."""
     if debug:
         traceback.print_exc()
     click.echo("inrcodec: " + " ".join(message.split("\n")), err=True)
+
+
+def _fail(message: str, code: int, debug: bool) -> NoReturn:
+    show_error(message, debug)
     sys.exit(code)

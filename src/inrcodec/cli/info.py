@@ -10,9 +10,10 @@ import click
 
 from inrcodec.cli import options
 from inrcodec.cli.errors import cli_errors
-from inrcodec.cli.streams import read_moec, stream_name
+from inrcodec.cli.streams import read_moec, standard_output, stream_name
 from inrcodec.cli.tables import network_row, print_table, size_row
 from inrcodec.errors import naming
+from inrcodec.limits import Limits
 
 if TYPE_CHECKING:
     from inrcodec.info import Info
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", type=options.FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.limits
 @options.debug
-def info(source: Path, as_json: bool, debug: bool) -> None:
+def info(source: Path, as_json: bool, limits: Limits, debug: bool) -> None:
     """Describe a .moec file without decoding it.
 
     SOURCE is a .moec file, or - for standard input.
@@ -30,13 +32,14 @@ def info(source: Path, as_json: bool, debug: bool) -> None:
     with cli_errors(debug):
         from inrcodec.info import read_info
 
-        data = read_moec(source)
+        data = read_moec(source, limits)
         with naming(stream_name(source)):
-            found = read_info(data)
-        if as_json:
-            click.echo(json.dumps({"file": str(source), **found.as_dict()}, indent=2))
-        else:
-            print_table(_rows(stream_name(source), found))
+            found = read_info(data, limits)
+        with standard_output():
+            if as_json:
+                click.echo(json.dumps({"file": str(source), **found.as_dict()}, indent=2))
+            else:
+                print_table(_rows(stream_name(source), found))
 
 
 def _rows(name: str, info: Info) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ from typing import BinaryIO
 import click
 
 from inrcodec.bitstream.container import read_file
-from inrcodec.errors import BitstreamError, naming
-from inrcodec.limits import DEFAULT_LIMITS
+from inrcodec.errors import BitstreamError, OutputError, naming
+from inrcodec.limits import Limits
 from inrcodec.output import atomic_output, check_output
 
 STANDARD = Path("-")
@@ -23,16 +24,16 @@ def stream_name(source: Path) -> str:
     return "standard input" if source == STANDARD else str(source)
 
 
-def read_moec(source: Path) -> bytes:
-    """All bytes of a file or of standard input, refused beyond the limit of a file's size."""
+def read_moec(source: Path, limits: Limits) -> bytes:
+    """All bytes of a file or of standard input, refused beyond ``limits.file_bytes``."""
     with naming(stream_name(source)):
         if source == STANDARD:
             if sys.stdin.isatty():
                 raise click.UsageError("standard input is a terminal: pipe a .moec file into it.")
-            return read_file(sys.stdin.buffer, DEFAULT_LIMITS)
+            return read_file(sys.stdin.buffer, limits)
         try:
             with source.open("rb") as file:
-                return read_file(file, DEFAULT_LIMITS)
+                return read_file(file, limits)
         except OSError as error:
             raise BitstreamError(f"cannot be read: {error.strerror}") from error
 
@@ -49,8 +50,22 @@ def check_moec_output(path: Path, overwrite: bool) -> None:
 def moec_output(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     """Open a file that appears only if the block succeeds, or standard output."""
     if path == STANDARD:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with standard_output():
+            yield sys.stdout.buffer
     else:
         with atomic_output(path, overwrite) as file:
             yield file
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Raise `OutputError` where what the block prints does not reach its end (a full disk)."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more, which is no error: `cli_errors` ends quietly
+        raise
+    except OSError as error:
+        # Python must not find that out again while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"standard output: cannot be written: {error.strerror}") from None

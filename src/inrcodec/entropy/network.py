@@ -8,7 +8,7 @@ from inrcodec.architecture import Architecture
 from inrcodec.bitstream.primitives import ByteReader, ByteWriter
 from inrcodec.entropy.distribution import Distribution, fit_distribution
 from inrcodec.entropy.rans import rans_decode, rans_encode
-from inrcodec.errors import BitstreamError
+from inrcodec.errors import BitstreamError, TruncatedError
 from inrcodec.limits import Limits
 from inrcodec.quantization import (
     MAX_MAGNITUDE,
@@ -17,6 +17,9 @@ from inrcodec.quantization import (
     QuantizedModel,
     QuantizedTensor,
 )
+
+_BYTES_PER_LAYER = 4
+"""Step exponent and distribution of a matrix and of its bias."""
 
 
 def encode_network(model: QuantizedModel) -> bytes:
@@ -29,6 +32,7 @@ def encode_network(model: QuantizedModel) -> bytes:
         writer.varint(value)
     if a.experts > 1:
         writer.varint(a.gate_width)
+        writer.varint(a.active_experts)
     distributions = [fit_distribution(tensor.integers) for tensor in model.tensors]
     for tensor, distribution in zip(model.tensors, distributions, strict=True):
         writer.u8(tensor.step_exponent - MIN_STEP_EXPONENT)
@@ -48,6 +52,8 @@ def decode_network(payload: bytes, coordinates: int, limits: Limits) -> Quantize
     reader = ByteReader(payload)
     architecture = _read_architecture(reader, coordinates)
     architecture.check(limits)
+    if architecture.layers > reader.remaining // _BYTES_PER_LAYER:
+        raise TruncatedError("chunk N: it ends before its layers do")
     exponents, distributions = [], []
     specs = architecture.tensors
     for _ in specs:
@@ -82,6 +88,9 @@ def _read_architecture(reader: ByteReader, coordinates: int) -> Architecture:
         raise BitstreamError("chunk N: a layer count or width is zero")
     experts, encoder_layers, expert_layers, encoder_width, expert_width = values
     gate_width = reader.varint() if experts > 1 else 0
+    active_experts = reader.varint() if experts > 1 else 1
+    if active_experts not in (1, 2):
+        raise BitstreamError(f"chunk N: {active_experts} experts act on a sample, not 1 or 2")
     return Architecture(
         coordinates,
         experts,
@@ -90,4 +99,5 @@ def _read_architecture(reader: ByteReader, coordinates: int) -> Architecture:
         encoder_width,
         expert_width,
         gate_width,
+        active_experts,
     )

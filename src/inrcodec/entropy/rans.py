@@ -76,16 +76,22 @@ def rans_decode(
     Work and memory are bounded by the counts, which the caller checks against its limits.
     Raises BitstreamError where ``data`` is not the coding of any such symbols.
     """
-    segments = _Segments(counts, tables)
-    if not segments.total:
-        rows = np.empty(0, np.int64)
-        if data:
-            raise BitstreamError("the entropy-coded stream has bytes but no symbols: damaged file")
-    elif (lanes := lane_count(segments.total)) == 1:
-        rows = _decode_single(data, segments)
-    else:
-        rows = _decode_interleaved(data, lanes, segments)
-    return segments.symbols[rows]
+    total = _total(counts, tables)
+    if not total and data:
+        raise BitstreamError("the entropy-coded stream has bytes but no symbols: damaged file")
+    if not total:
+        return np.empty(0, np.int32)
+    lanes = lane_count(total)
+    if lanes == 1:
+        return _decode_single(data, counts, tables)
+    return _decode_interleaved(data, lanes, _Segments(counts, tables))
+
+
+def _total(counts: Sequence[int], tables: Sequence[FrequencyTable]) -> int:
+    """Number of symbols of all segments."""
+    if len(counts) != len(tables):
+        raise ValueError(f"{len(counts)} counts for {len(tables)} tables")
+    return sum(counts)
 
 
 class _Segments:
@@ -96,10 +102,8 @@ class _Segments:
     """
 
     def __init__(self, counts: Sequence[int], tables: Sequence[FrequencyTable]) -> None:
-        if len(counts) != len(tables):
-            raise ValueError(f"{len(counts)} counts for {len(tables)} tables")
+        self.total = _total(counts, tables)
         self.counts = np.array(counts, np.int64)
-        self.total = sum(counts)
         distinct = list(dict.fromkeys(tables))
         position = {table: index for index, table in enumerate(distinct)}
         self.table_of = np.array([position[table] for table in tables], np.int32)
@@ -144,25 +148,20 @@ def _encode_single(rows: NDArray[np.int32], segments: _Segments) -> bytes:
     return bytes(out)
 
 
-def _decode_single(data: bytes, segments: _Segments) -> NDArray[np.int64]:
-    first_row = segments.first_row.tolist()
-    sizes = np.diff(segments.first_row, append=segments.frequencies.size).tolist()
-    alphabets = [
-        (
-            (segments.bounds[first : first + size] & _SLOTS).tolist(),
-            segments.frequencies[first : first + size].tolist(),
-        )
-        for first, size in zip(first_row, sizes, strict=True)
-    ]
-    rows = np.empty(segments.total, np.int64)
+def _decode_single(
+    data: bytes, counts: Sequence[int], tables: Sequence[FrequencyTable]
+) -> NDArray[np.int32]:
+    symbols = np.empty(sum(counts), np.int32)
     position = done = 0
     end = len(data)
     state = 0
     while state < _LOWER and position < end:
         state = state << 8 | data[position]
         position += 1
-    for count, table in zip(segments.counts.tolist(), segments.table_of.tolist(), strict=True):
-        starts, frequencies = alphabets[table]
+    for count, table in zip(counts, tables, strict=True):
+        # Lists of one table at a time: those of all of the widest would take 100 MB.
+        starts = (np.cumsum(table.frequencies) - table.frequencies).tolist()
+        frequencies = table.frequencies.tolist()
         decoded = []
         for _ in range(count):
             slot = state & _SLOTS
@@ -172,14 +171,14 @@ def _decode_single(data: bytes, segments: _Segments) -> NDArray[np.int64]:
             while state < _LOWER and position < end:
                 state = state << 8 | data[position]
                 position += 1
-        rows[done : done + count] = decoded
-        rows[done : done + count] += first_row[table]
+        symbols[done : done + count] = decoded
+        symbols[done : done + count] += table.lowest
         done += count
     if position != end or state != _SEED or data[:1] == b"\0":
         raise BitstreamError(
             "the entropy-coded stream does not return to its first state: damaged or cut file"
         )
-    return rows
+    return symbols
 
 
 def _encode_interleaved(rows: NDArray[np.int32], lanes: int, segments: _Segments) -> bytes:
@@ -201,7 +200,7 @@ def _encode_interleaved(rows: NDArray[np.int32], lanes: int, segments: _Segments
     return states.astype("<u8").tobytes() + np.concatenate(steps).tobytes()
 
 
-def _decode_interleaved(data: bytes, lanes: int, segments: _Segments) -> NDArray[np.int64]:
+def _decode_interleaved(data: bytes, lanes: int, segments: _Segments) -> NDArray[np.int32]:
     header = 8 * lanes
     if len(data) < header or len(data) % 4:
         raise TruncatedError("the entropy-coded stream ends inside a state or word: cut file")
@@ -214,8 +213,13 @@ def _decode_interleaved(data: bytes, lanes: int, segments: _Segments) -> NDArray
     starts = bounds & _SLOTS
     ends = bounds + frequencies
     # The row at the start of each run of 256 slots: it is that of most slots of the run.
-    runs = np.arange(ends[-1] >> _RUN_LOG2) << _RUN_LOG2
-    row_of_run = (bounds.searchsorted(runs, "right") - 1).astype(np.int32)
+    runs = np.arange(0, 1 << PRECISION, 1 << _RUN_LOG2)
+    row_of_run = np.concatenate(
+        [
+            (bounds.searchsorted(runs + first_slot, "right") - 1).astype(np.int32)
+            for first_slot in range(0, int(ends[-1]), 1 << PRECISION)
+        ]
+    )
     table_of = np.repeat(segments.table_of, segments.counts)
     rows = np.empty(segments.total, np.int64)
     position = 0
@@ -241,4 +245,4 @@ def _decode_interleaved(data: bytes, lanes: int, segments: _Segments) -> NDArray
         raise BitstreamError(
             "the entropy-coded stream does not return to its first state: damaged file"
         )
-    return rows
+    return segments.symbols[rows]

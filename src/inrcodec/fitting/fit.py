@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from inrcodec.fitting.checkpoint import Checkpoint
 from inrcodec.fitting.loss import squared_error
 from inrcodec.fitting.optimizer import MuonAdam
 from inrcodec.fitting.sampling import Batch, VoxelSampler
@@ -34,12 +35,23 @@ def learning_rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
 
-def fit(model: MoEINR, sampler: VoxelSampler, steps: int, batch: int, report: Report) -> None:
+def fit(
+    model: MoEINR,
+    sampler: VoxelSampler,
+    steps: int,
+    batch: int,
+    report: Report,
+    checkpoint: Checkpoint | None = None,
+) -> None:
     """Fit ``model`` in place to the sampler's voxels by mean squared error: ``steps`` steps of
-    ``batch`` voxels."""
+    ``batch`` voxels. A ``checkpoint`` is where to go on from, and where to leave the state."""
     optimizer = MuonAdam(model, sampler.deviation)
-    smoothed = math.nan
-    for step in range(steps):
+    state = model.state_dict() | optimizer.state_dict()
+    done, smoothed = (0, math.nan) if checkpoint is None else checkpoint.restore(state)
+    if done:
+        sampler.skip(done, batch)
+        report(done, steps, smoothed)
+    for step in range(done, steps):
         voxels = sampler.draw(batch)
         features = model.encoder(voxels.coordinates)
         output = model.decode(model.mix(features))
@@ -53,6 +65,8 @@ def fit(model: MoEINR, sampler: VoxelSampler, steps: int, batch: int, report: Re
             # Reading the loss waits for the device, hence not at each step.
             current = loss.item()
             smoothed = current if step < 200 else current + _SMOOTHING * (smoothed - current)
+            if checkpoint is not None:
+                checkpoint.update(step + 1, smoothed, state)
             report(step + 1, steps, smoothed)
 
 

@@ -51,7 +51,10 @@ class MuonAdam:
                 self._by_shape.setdefault(layer.weight.shape[-2:], []).append(layer.weight)
             in_turns.append(layer.bias)
         gate = [] if model.gate is None else list(model.gate.parameters())
-        self._momentum = {shape: torch.zeros(0) for shape in self._by_shape}
+        self._momentum = {
+            shape: torch.cat([torch.zeros_like(p).reshape(-1, *shape) for p in parameters])
+            for shape, parameters in self._by_shape.items()
+        }
         self._adam = torch.optim.Adam(
             [
                 {"params": in_turns, "base": ADAM_RATE},
@@ -62,6 +65,21 @@ class MuonAdam:
             eps=1e-15,
             fused=True,
         )
+        # What Adam would make on a parameter's first step; made here, it can be restored before.
+        for group in self._adam.param_groups:
+            for parameter in group["params"]:
+                self._adam.state[parameter] = {
+                    "step": torch.zeros((), device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Momenta and step counters by name: the tensors themselves, to be read or filled."""
+        state = {f"muon.{i}": momentum for i, momentum in enumerate(self._momentum.values())}
+        for i, moments in enumerate(self._adam.state.values()):
+            state |= {f"adam.{i}.{name}": tensor for name, tensor in moments.items()}
+        return state
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
@@ -73,8 +91,6 @@ class MuonAdam:
         for shape, parameters in self._by_shape.items():
             gradient = torch.cat([_gradient(p).reshape(-1, *shape) for p in parameters])
             momentum = self._momentum[shape]
-            if not momentum.numel():
-                momentum = self._momentum[shape] = torch.zeros_like(gradient)
             momentum.mul_(_MOMENTUM).add_(gradient)
             update = orthogonalize(gradient + _MOMENTUM * momentum)
             start = 0

@@ -73,10 +73,11 @@ def quantize(
     report: Report,
 ) -> QuantizedModel:
     """Return ``model`` in integers, coded in at most ``most`` bytes and close to that. ``model``
-    itself changes.
+    itself changes; from here on it rounds activations as the decoder does.
 
     ``tuning_steps`` is the number of training steps after each round but the last.
     """
+    model.use_fixed_point()
     quantizer = _Quantizer(model, sampler, coded_bytes)
     fitted = quantizer.flat.get()
     aim = most

@@ -37,7 +37,8 @@ class VoxelSampler:
     tail, and uniform batches meet them too seldom to steer by. The voxels of one pool are
     stratified over the volume, so that they repeat as little as possible; batches are neighbours in
     the shuffled pool, which costs no gathering. The random numbers come from the CPU, so that the
-    same seed means the same voxels on every device.
+    same seed means the same voxels on every device; each pool has a seed of its own, so that
+    `skip` need not draw those before.
 
     values: (voxels,) float32 in -1..1, not all equal, first axis fastest.
     """
@@ -49,31 +50,44 @@ class VoxelSampler:
         self.deviation = float(values.std(dtype=np.float64))
         self._grid = Grid(shape, device)
         self._values = torch.from_numpy(values).to(device)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
         self._slabs = torch.split(self._values, _SLAB)
         self._totals = [float(self._importance(slab).sum()) for slab in self._slabs]
         self._size = min(_POOL, _DRAWS_PER_VOXEL * len(values))
-        self._pool = Batch(*(torch.empty(0, 0),) * 3)
-        self._next = self._size
+        self._pool: Batch | None = None
+        self._pool_index = 0
+        self._next = 0
 
     def draw(self, count: int) -> Batch:
         """The next ``count`` voxels (fewer, all of a pool, where the volume is tiny)."""
         count = min(count, self._size)
         if self._next + count > self._size:
-            self._pool, self._next = self._fill(), 0
+            self._pool, self._pool_index, self._next = None, self._pool_index + 1, 0
+        if self._pool is None:
+            self._pool = self._fill(self._pool_index)
         part = slice(self._next, self._next + count)
         self._next += count
         coordinates, target, weight = self._pool
         return Batch(coordinates[:, part], target[part], weight[part])
 
+    def skip(self, draws: int, count: int) -> None:
+        """Go on from where ``draws`` calls of ``draw(count)``, at least one, would have led."""
+        count = min(count, self._size)
+        # Counted from the last draw: a pool that is used up is still the current one.
+        self._pool_index, last = divmod(draws - 1, self._size // count)
+        self._next = (last + 1) * count
+        self._pool = None
+
     def _importance(self, values: Tensor) -> Tensor:
         return (values - self.mean).abs().double() + _FLOOR * self.deviation
 
-    def _fill(self) -> Batch:
+    def _fill(self, index: int) -> Batch:
         """One draw from each of equal shares of the total importance, shuffled."""
         size, device = self._size, self._grid.device
+        seed = np.random.SeedSequence([self._seed, index]).generate_state(1)
+        generator = torch.Generator().manual_seed(seed.item())
         share = sum(self._totals) / size
-        draws = torch.rand(size, generator=self._generator, dtype=torch.float64).to(device)
+        draws = torch.rand(size, generator=generator, dtype=torch.float64).to(device)
         draws.add_(torch.arange(size, device=device)).mul_(share)
         ends = torch.tensor(self._totals, dtype=torch.float64).cumsum(0)
         bounds = torch.searchsorted(draws, ends.to(device))
@@ -88,7 +102,7 @@ class VoxelSampler:
             numbers.append(found.clamp_(max=len(slab) - 1) + start)
             start, offset = start + len(slab), end
         number = torch.cat(numbers)
-        number = number[torch.randperm(size, generator=self._generator).to(device)]
+        number = number[torch.randperm(size, generator=generator).to(device)]
         target = self._values[number]
         weight = (share * size / len(self._values)) / self._importance(target)
         return Batch(self._grid.at(number), target, weight.float())

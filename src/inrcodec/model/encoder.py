@@ -14,5 +14,5 @@ class SharedEncoder(SineStack):
         """(D, N) coordinates in -1..1 -> (F, N) features."""
         features = coordinates
         for layer in self:
-            features = sine_layer(layer.weight, layer.bias, features)
+            features = sine_layer(layer.weight, layer.bias, features, fixed_point=self.fixed_point)
         return features

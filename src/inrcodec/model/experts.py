@@ -38,7 +38,8 @@ class SineExperts(SineStack):
         """One expert on all of (F, N) features -> (W, N)."""
         hidden = features
         for layer in self:
-            hidden = sine_layer(layer.weight[expert], layer.bias[expert], hidden)
+            weight, bias = layer.weight[expert], layer.bias[expert]
+            hidden = sine_layer(weight, bias, hidden, fixed_point=self.fixed_point)
         return hidden
 
     def forward(self, features: Tensor, routing: Tensor) -> Tensor:

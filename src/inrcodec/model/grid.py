@@ -1,7 +1,8 @@
 """Voxel grids as coordinates: the centre of voxel ``i`` of ``n`` lies at ``(2 i + 1 - n) / n``.
 
-The field of view thus spans -1..1 along each axis, edge to edge. Axes of one voxel carry no
-coordinate. Voxels are numbered with the first axis fastest, as NIfTI stores them.
+The field of view thus spans -1..1 along each axis, edge to edge; coordinates are the decoder's, in
+fixed point. Axes of one voxel carry no coordinate. Voxels are numbered with the first axis fastest,
+as NIfTI stores them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from inrcodec.volume.sampling_grid import COORDINATE_BITS, AxisSamples
 
 
 class Grid:
@@ -24,17 +27,15 @@ class Grid:
         stride = 1
         for length in shape:
             if length > 1:
-                index = torch.arange(length, dtype=torch.float64, device=device)
+                fixed = AxisSamples.whole(length).coordinates()
                 self._lengths.append(length)
                 self._strides.append(stride)
-                self._centres.append(((2 * index + 1 - length) / length).float())
+                self._centres.append(
+                    torch.from_numpy(fixed * 2.0**-COORDINATE_BITS).float().to(device)
+                )
             stride *= length
 
     def at(self, number: Tensor) -> Tensor:
         """Voxel numbers (N,) -> coordinates (D, N) float32."""
         axes = zip(self._centres, self._strides, self._lengths, strict=True)
         return torch.stack([c[(number // s) % n] for c, s, n in axes])
-
-    def span(self, start: int, stop: int) -> Tensor:
-        """Coordinates of the voxels numbered start..stop-1 -> (D, stop - start) float32."""
-        return self.at(torch.arange(start, stop, device=self.device))

@@ -16,7 +16,7 @@ from inrcodec.quantization import QuantizedModel
 class MoEINR(nn.Module):
     """Mixture-of-experts implicit neural representation of one volume.
 
-    Coordinates are (D, N) float32 in -1..1 (voxel centres: see docs/format.md, "Sampling"), values
+    Coordinates are (D, N) float32 in -1..1 (voxel centres: see docs/format.md, "Samples"), values
     (N,) float32 with -1..1 standing for the volume's lowest and highest stored value. The output is
     not clamped here: the loss and the decoder do that.
     """
@@ -71,12 +71,22 @@ class MoEINR(nn.Module):
         return self.decode(self.mix(features))
 
     def mix(self, features: Tensor) -> Tensor:
-        """Route (F, N) features to their experts -> (W, N)."""
+        """Route (F, N) features to their experts -> (W, N); where two act on a coordinate, their
+        softmax-weighted sum, which the linear decoder commutes with."""
         if self.gate is None:
             return self.experts.run(0, features)
-        with torch.no_grad():
-            routing = self.gate.route(features)  # (N,)
-        return self.experts.forward(features, routing)
+        if self.architecture.active_experts == 1:
+            with torch.no_grad():
+                routing = self.gate.route(features)  # (N,)
+            return self.experts.forward(features, routing)
+        logits, routings = self.gate(features).topk(2, dim=0)  # (2, N)
+        shares = torch.softmax(logits, dim=0)
+        first, second = (self.experts.forward(features, routing) for routing in routings)
+        return first * shares[0] + second * shares[1]
+
+    def use_fixed_point(self) -> None:
+        """Round activations as the decoder does, from here on."""
+        self.encoder.fixed_point = self.experts.fixed_point = True
 
     def decode(self, hidden: Tensor) -> Tensor:
         """Shared linear decoder: (W, N) -> (N,)."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from inrcodec.quantization import ACTIVATION_BITS, PHASE_BITS
+
 TURN = 2 * math.pi
 
 FIRST_LAYER_TURNS = 15 / TURN
@@ -26,23 +28,38 @@ class _Sine(torch.autograd.Function):
     which halves the passes over (out, N) arrays."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor, features: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, weight: Tensor, bias: Tensor, features: Tensor, fixed_point: bool
+    ) -> Tensor:
         phase = torch.addmm(bias[:, None] * TURN, weight * TURN, features)  # (out, N), radians
         ctx.save_for_backward(weight, features, phase)
-        return torch.sin(phase)
+        return _fixed_point_sine(phase) if fixed_point else torch.sin(phase)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         weight, features, phase = ctx.saved_tensors
         delta = torch.cos(phase).mul_(gradient)
         back = (weight.mT * TURN) @ delta if ctx.needs_input_grad[2] else None
-        return (delta @ features.mT).mul_(TURN), delta.sum(1).mul_(TURN), back
+        return (delta @ features.mT).mul_(TURN), delta.sum(1).mul_(TURN), back, None
 
 
-def sine_layer(weight: Tensor, bias: Tensor, features: Tensor) -> Tensor:
-    """``sin(2 pi (W x + b))``. weight (out, in), bias (out,), features (in, N) -> (out, N)."""
-    output: Tensor = _Sine.apply(weight, bias, features)  # type: ignore[no-untyped-call]
+def _fixed_point_sine(phase: Tensor) -> Tensor:
+    step = TURN / (1 << PHASE_BITS)
+    middle = (phase / step).floor_().add_(0.5).mul_(step)
+    one = float(1 << ACTIVATION_BITS)
+    return middle.sin_().mul_(one).round_().div_(one)
+
+
+def sine_layer(
+    weight: Tensor, bias: Tensor, features: Tensor, *, fixed_point: bool = False
+) -> Tensor:
+    """``sin(2 pi (W x + b))``. weight (out, in), bias (out,), features (in, N) -> (out, N).
+
+    ``fixed_point`` rounds phase and result as the decoder does (docs/format.md, "Exact
+    arithmetic"), to within float32; the derivative is that of the sine.
+    """
+    output: Tensor = _Sine.apply(weight, bias, features, fixed_point)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -67,7 +84,12 @@ class SineLayer(nn.Module):
 
 
 class SineStack(nn.ModuleList):
-    """``layers`` sine layers of ``width`` units, one after the other."""
+    """``layers`` sine layers of ``width`` units, one after the other.
+
+    With ``fixed_point`` set, activations are rounded as the decoder rounds them.
+    """
+
+    fixed_point = False
 
     def __init__(self, fan_in: int, width: int, layers: int, *, experts: int = 0) -> None:
         fan_ins = [fan_in] + [width] * (layers - 1)

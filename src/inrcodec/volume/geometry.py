@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from inrcodec.errors import RegionError
+from inrcodec.volume.region import AXIS_NAMES
+from inrcodec.volume.sampling_grid import SPATIAL_AXES, AxisSamples, SamplingGrid
 
 NiftiVersion = Literal[1, 2]
 ByteOrder = Literal["<", ">"]
 
 HEADER_BYTES: dict[NiftiVersion, int] = {1: 348, 2: 540}
 """Size of a NIfTI header block."""
+
+NIFTI1_MAX_LENGTH = (1 << 15) - 1
+"""Voxels along an axis that a NIfTI-1 header can hold."""
 
 INTENT_NAME_BYTES = 16
 
@@ -127,3 +136,145 @@ class NiftiGeometry:
     def spacing(self, axes: int) -> tuple[float, ...]:
         """Return the spacing of the first ``axes`` axes: ``pixdim[1]`` onwards."""
         return tuple(bits_to_float(bits, self.version) for bits in self.pixdim[1 : 1 + axes])
+
+
+_Rows = tuple[tuple[float, float, float], ...]
+
+
+def qform_matrix(pixdim: Sequence[float], quatern: Sequence[float]) -> _Rows:
+    """Return the 3x3 matrix of pixdim[0..3] and quatern_b, c, d: rotation times spacing, in rows.
+
+    Chunk G predicts the sform by it, so docs/format.md prescribes each operation. Plain Python
+    floats: IEEE 754 binary64, each operation rounded once, in the order written.
+    """
+    qfac, dx, dy, dz = pixdim
+    a, b, c, d = _unit_quaternion(quatern)
+    if qfac < 0.0:
+        dz = -dz
+    return (
+        (
+            (a * a + b * b - c * c - d * d) * dx,
+            2.0 * (b * c - a * d) * dy,
+            2.0 * (b * d + a * c) * dz,
+        ),
+        (
+            2.0 * (b * c + a * d) * dx,
+            (a * a + c * c - b * b - d * d) * dy,
+            2.0 * (c * d - a * b) * dz,
+        ),
+        (
+            2.0 * (b * d - a * c) * dx,
+            2.0 * (c * d + a * b) * dy,
+            (a * a + d * d - b * b - c * c) * dz,
+        ),
+    )
+
+
+def _unit_quaternion(quatern: Sequence[float]) -> tuple[float, float, float, float]:
+    """Return a, b, c, d of the stored b, c, d, which do not say the sign of ``a``: it is not
+    negative."""
+    b, c, d = quatern
+    norm = b * b + c * c + d * d
+    a = 1.0 - norm
+    if a < 1e-7:
+        scale = 1.0 / math.sqrt(norm)
+        return 0.0, b * scale, c * scale, d * scale
+    return math.sqrt(a), b, c, d
+
+
+def regrid(geometry: NiftiGeometry, grid: SamplingGrid) -> NiftiGeometry:
+    """Return the geometry of the samples of ``grid``, from that of the volume's voxels.
+
+    qform and sform map each sample to the point in space where the volume's do, whatever their
+    codes. A reversed axis is a column of the opposite sign in the sform; the qform has it in the
+    quaternion and in qfac, and spacing stays positive. Time: ``toffset`` is that of the first
+    sample. Slice timing is cleared, unless the slices are those of the volume.
+
+    Computed in float64 and rounded to header floats, overflow to infinity. What does not change
+    keeps its bits: the whole grid gives ``geometry`` back.
+
+    Raises ``RegionError`` for more samples along an axis than a NIfTI-1 header can hold.
+    """
+    version = geometry.version
+    for axis, count in zip(AXIS_NAMES, grid.shape, strict=False):
+        if version == 1 and count > NIFTI1_MAX_LENGTH:
+            raise RegionError(
+                f"axis {axis}: {count} samples do not fit a NIfTI-1 header, whose axes have at "
+                f"most {NIFTI1_MAX_LENGTH}"
+            )
+    axes = (*grid.axes, *[AxisSamples.whole(1)] * (SPATIAL_AXES + 1 - len(grid.axes)))
+    *spatial, time = axes
+    origin = [axis.origin for axis in spatial]
+    spacing = [axis.spacing for axis in spatial]
+
+    def values(fields: Sequence[int]) -> list[float]:
+        return [bits_to_float(bits, version) for bits in fields]
+
+    def scaled(bits: int, factor: float) -> int:
+        return bits if factor == 1.0 else _to_bits(bits_to_float(bits, version) * factor, version)
+
+    def moved(bits: int, steps: Sequence[float], origin: Sequence[float]) -> int:
+        if not any(origin):
+            return bits
+        shift = sum(step * start for step, start in zip(steps, origin, strict=True) if start)
+        return _to_bits(bits_to_float(bits, version) + shift, version)
+
+    matrix = qform_matrix(values(geometry.pixdim[:4]), values(geometry.quatern))
+    srow: list[int] = []
+    for row in range(0, 12, 4):
+        *columns, offset = geometry.srow[row : row + 4]
+        srow += map(scaled, columns, spacing)
+        srow.append(moved(offset, values(columns), origin))
+    regridded = replace(
+        geometry,
+        pixdim=(
+            geometry.pixdim[0],
+            *(scaled(geometry.pixdim[1 + k], abs(axis.spacing)) for k, axis in enumerate(axes)),
+            *geometry.pixdim[5:],
+        ),
+        qoffset=tuple(
+            moved(offset, row, origin) for offset, row in zip(geometry.qoffset, matrix, strict=True)
+        ),
+        srow=tuple(srow),
+        toffset=moved(geometry.toffset, values(geometry.pixdim[4:5]), [time.origin]),
+    )
+    regridded = _flip_qform(regridded, [step < 0.0 for step in spacing])
+    slice_axis = geometry.dim_info >> 4 & 3
+    sliced = spatial[slice_axis - 1 : slice_axis] if slice_axis else spatial
+    if all(axis.is_whole for axis in sliced):
+        return regridded
+    return replace(regridded, slice_code=0, slice_start=0, slice_end=0, slice_duration=0)
+
+
+def _flip_qform(geometry: NiftiGeometry, flipped: Sequence[bool]) -> NiftiGeometry:
+    """Return ``geometry`` with the axes of the qform that are ``flipped`` in the other direction.
+
+    qfac takes up the handedness by reversing the third axis. What then is left of a flip of x is a
+    half turn around y, of y one around x, of both one around z, and of z nothing. A half turn
+    permutes the parts of the quaternion, so that no matrix has to be taken apart.
+    """
+    version = geometry.version
+    qfac = geometry.pixdim[0]
+    if sum(flipped) % 2:
+        qfac = _to_bits(1.0 if bits_to_float(qfac, version) < 0.0 else -1.0, version)
+    quatern = geometry.quatern
+    if flipped[0] or flipped[1]:
+        a, b, c, d = _unit_quaternion([bits_to_float(bits, version) for bits in quatern])
+        match flipped[0], flipped[1]:
+            case False, True:
+                a, b, c, d = -b, a, d, -c
+            case True, False:
+                a, b, c, d = -c, -d, a, b
+            case _:
+                a, b, c, d = -d, c, -b, a
+        sign = -1.0 if a < 0.0 else 1.0
+        quatern = tuple(_to_bits(sign * part, version) for part in (b, c, d))
+    return replace(geometry, pixdim=(qfac, *geometry.pixdim[1:]), quatern=quatern)
+
+
+def _to_bits(value: float, version: NiftiVersion) -> int:
+    """Return the bits of ``value`` rounded to a header float, beyond its range to infinity."""
+    try:
+        return float_to_bits(value, version)
+    except OverflowError:
+        return float_to_bits(math.copysign(math.inf, value), version)

@@ -1,4 +1,4 @@
-"""The intensity map: stored values to the network's -1..1 and back (docs/format.md, "Sampling")."""
+"""Stored values to the network's -1..1 and back (docs/format.md, "Intensity map")."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.bitstream.volume_header import VolumeHeader
+from inrcodec.quantization import OUTPUT_BITS
+
+LEVEL_BITS = OUTPUT_BITS + 1
+LEVELS = 1 << LEVEL_BITS
+"""The network's output from -1 to 1, in its own steps."""
 
 _SLAB = 1 << 20
 """Voxels converted at a time, which bounds the float64 temporaries."""
@@ -27,20 +32,22 @@ def normalize(data: NDArray[Any], header: VolumeHeader) -> NDArray[np.float32]:
     return values
 
 
-def denormalize(values: NDArray[np.float32], header: VolumeHeader) -> NDArray[Any]:
-    """Return network outputs, any shape, as stored values: clamped to the range, and rounded to
-    the nearest (ties to even) where the dtype is an integer's."""
-    fraction = np.clip(values.astype(np.float64) * 0.5 + 0.5, 0.0, 1.0)
+def denormalize(levels: NDArray[np.int64], header: VolumeHeader) -> NDArray[Any]:
+    """Return the stored values that the network's levels, any shape, stand for.
+
+    Levels run from 0 (``header.low``) to 2**25 (``header.high``). Integers and the operations of
+    IEEE 754 alone: the same values on every machine.
+    """
     if header.dtype.kind == "f":
+        fraction = levels / float(LEVELS)
         mixed = float(header.low) * (1.0 - fraction) + float(header.high) * fraction
         return np.clip(mixed, header.low, header.high).astype(header.dtype)
-    # Steps above the lowest value, in uint64: that holds every span, where float64 does not.
-    span = int(header.high) - int(header.low)
-    steps = np.rint(fraction * float(span))
-    top = steps >= float(span)
-    offset = np.where(top, 0.0, steps).astype(np.uint64)
-    offset[top] = span
-    return (offset + np.uint64(int(header.low) % (1 << 64))).astype(header.dtype)
+    # The span may take 64 bits: its product with a level is built from the two halves of it.
+    level = levels.astype(np.uint64)
+    high, low = divmod(int(header.high) - int(header.low), LEVELS)
+    steps = level * np.uint64(high)
+    steps += (level * np.uint64(low) + np.uint64(LEVELS // 2)) >> np.uint64(LEVEL_BITS)
+    return (steps + np.uint64(int(header.low) % (1 << 64))).astype(header.dtype)
 
 
 def _half_span(header: VolumeHeader) -> float:

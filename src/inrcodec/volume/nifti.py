@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import math
 import zlib
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from nibabel.nifti1 import data_type_codes
+from nibabel.nifti1 import Nifti1Header, data_type_codes
 from nibabel.nifti1 import header_dtype as nifti1_dtype
+from nibabel.nifti2 import Nifti2Header
 from nibabel.nifti2 import header_dtype as nifti2_dtype
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from inrcodec.errors import InputError, NonFiniteError, UnsupportedVolumeError
@@ -126,6 +129,25 @@ def write_nifti(
     )
     for block in blocks:
         output.write(np.asarray(block).tobytes())
+
+
+def read_affine(geometry: NiftiGeometry, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the (4, 4) affine from voxel indices to RAS+ mm, as nibabel reads it from a file of
+    that geometry: that of the sform; without one, of the qform; without either, one that puts the
+    middle of the volume at 0.
+
+    Raises ``ValueError`` for a qform that gives none.
+    """
+    nothing = np.broadcast_to(np.uint8(0), shape)
+    block = _preamble(Volume(nothing, geometry, header_block=None, source=""))
+    header_class: Any = Nifti1Header if geometry.version == 1 else Nifti2Header
+    header = header_class(block[: HEADER_BYTES[geometry.version]], geometry.byte_order, check=False)
+    # What nibabel mends when it opens a file (a qfac of 0, say), without its messages.
+    header.check_fix(logging.Logger("silent", logging.CRITICAL), error_level=logging.CRITICAL)
+    try:
+        return np.asarray(header.get_best_affine(), np.float64)
+    except HeaderDataError as error:
+        raise ValueError(str(error)) from None
 
 
 @contextmanager
@@ -285,6 +307,8 @@ def _preamble(volume: Volume) -> bytes:
             header["eol_check"] = _EOL_CHECK
     header["sizeof_hdr"] = header_bytes
     header["magic"] = _SINGLE_MAGIC[version]
+    # Axes of the original that are not decoded.
+    header["dim"][1 + data.ndim : 1 + int(header["dim"][0])] = 1
     header["dim"][: 1 + data.ndim] = (data.ndim, *data.shape)
     header["datatype"] = data_type_codes.code[data.dtype.name]
     header["bitpix"] = 8 * data.dtype.itemsize

@@ -1,0 +1,1 @@
+"""The network as the format defines it, in integers: the only way a file is decoded."""

@@ -1,0 +1,192 @@
+"""Networks, geometries and files put together field by field: what no fit would come up with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from golden.assembly import container, network_fields
+
+from inrcodec.architecture import Architecture, TensorSpec
+from inrcodec.bitstream.geometry import encode_geometry
+from inrcodec.bitstream.metadata import encode_metadata
+from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
+from inrcodec.decoder import Content, checksum, sample
+from inrcodec.entropy.distribution import Distribution, fit_distribution
+from inrcodec.entropy.rans import rans_encode
+from inrcodec.quantization import QuantizedModel, QuantizedTensor
+from inrcodec.volume.geometry import NiftiGeometry, NiftiVersion, float_to_bits
+from inrcodec.volume.sampling_grid import SamplingGrid
+
+
+def whole_file(
+    header: VolumeHeader,
+    geometry: NiftiGeometry,
+    network: QuantizedModel | None,
+    *,
+    wires: Sequence[int] | None = None,
+    header_block: bytes | None = None,
+    ancillary: bytes | None = None,
+) -> bytes:
+    """A valid file of that content, the checksum in ``header`` being that of what it decodes to.
+
+    ``wires`` names the distribution of each tensor; without it, each gets the best one.
+    ``ancillary`` goes into a first chunk of a type that no reader knows; two more follow later.
+    """
+    content = Content(header, geometry, header_block, network)
+    voxels = sample(content, SamplingGrid.whole(header.shape), torch.device("cpu"))
+    header = replace(header, checksum=checksum(voxels))
+    payload = b"" if network is None else network_payload(network, wires)
+    chunks = [
+        ("V", encode_volume_header(header)),
+        ("G", encode_geometry(geometry)),
+        ("N", payload),
+    ]
+    if header_block is not None:
+        chunks.append(("m", encode_metadata(header_block)))
+    if ancillary is not None:
+        chunks = [("a", ancillary), chunks[0], ("z", b"a"), *chunks[1:], ("b", b"")]
+    return container(chunks)
+
+
+def network_payload(network: QuantizedModel, wires: Sequence[int] | None = None) -> bytes:
+    """Chunk N with the distributions named, or with the best ones."""
+    integers = [tensor.integers for tensor in network.tensors]
+    if wires is None:
+        wires = [fit_distribution(values).wire for values in integers]
+    pairs = [(t.step_exponent, wire) for t, wire in zip(network.tensors, wires, strict=True)]
+    stream = rans_encode(
+        np.concatenate([values.reshape(-1) for values in integers]),
+        [values.size for values in integers],
+        [Distribution(wire).table() for wire in wires],
+    )
+    return network_fields(network.architecture, pairs, stream)
+
+
+def random_network(
+    architecture: Architecture, seed: int = 0, contrast: float = 1
+) -> QuantizedModel:
+    """Weights as a fit leaves them: phases within some turns, outputs of about +-``contrast``."""
+    rng = np.random.default_rng(seed)
+
+    def draw(spec: TensorSpec) -> QuantizedTensor:
+        fan_in = spec.shape[-1]
+        match spec.name.split("."):
+            case "encoder", "0", "weight":
+                deviation = 0.8
+            case "encoder" | "experts", _, "weight":
+                deviation = 0.5 / fan_in**0.5
+            case "decoder", "weight":
+                deviation = contrast / fan_in**0.5
+            case _, "bias":
+                deviation = 0.2
+            case _:
+                deviation = 4 / fan_in**0.5
+        step_exponent = int(np.floor(np.log2(deviation))) - 3
+        values = rng.normal(0, deviation * 2.0**-step_exponent, spec.shape)
+        return QuantizedTensor(np.rint(values).astype(np.int32), step_exponent)
+
+    return QuantizedModel(architecture, tuple(draw(spec) for spec in architecture.tensors))
+
+
+def with_tensors(network: QuantizedModel, changed: dict[str, tuple[object, int]]) -> QuantizedModel:
+    """``network`` with other integers (whatever broadcasts to the shape) and step exponents."""
+    tensors = [
+        QuantizedTensor(
+            np.broadcast_to(np.array(changed[spec.name][0], np.int32), spec.shape),
+            changed[spec.name][1],
+        )
+        if spec.name in changed
+        else tensor
+        for spec, tensor in zip(network.architecture.tensors, network.tensors, strict=True)
+    ]
+    return QuantizedModel(network.architecture, tuple(tensors))
+
+
+def plain_geometry(version: NiftiVersion = 1) -> NiftiGeometry:
+    """What chunk G says in one byte: voxels of 1 x 1 x 1, and nothing else."""
+    one, zero = float_to_bits(1.0, version), 0
+    return NiftiGeometry(
+        version=version,
+        byte_order="<",
+        dim_info=0,
+        xyzt_units=0,
+        pixdim=(one,) * 8,
+        qform_code=0,
+        quatern=(zero,) * 3,
+        qoffset=(zero,) * 3,
+        sform_code=0,
+        srow=(one, 0, 0, 0, 0, one, 0, 0, 0, 0, one, 0),
+        scl_slope=one,
+        scl_inter=zero,
+        cal_max=zero,
+        cal_min=zero,
+        toffset=zero,
+        intent_code=0,
+        intent_p=(zero,) * 3,
+        intent_name=b"",
+        slice_code=0,
+        slice_start=0,
+        slice_end=0,
+        slice_duration=zero,
+    )
+
+
+def scanner_geometry(version: NiftiVersion = 1) -> NiftiGeometry:
+    """0.7 x 0.8 x 2 mm, a rotation about the third axis, and an sform that differs from it."""
+
+    def bits(*values: float) -> tuple[int, ...]:
+        return tuple(float_to_bits(value, version) for value in values)
+
+    return replace(
+        plain_geometry(version),
+        xyzt_units=10,
+        pixdim=bits(1, 0.7, 0.8, 2, 1.5, 1, 1, 1),
+        qform_code=1,
+        quatern=bits(0, 0, 0.25),
+        qoffset=bits(-30, 12.5, 7),
+        sform_code=2,
+        srow=bits(0.7, 0, 0, -30, 0, 0.8, 0, 12.5, 0, 0, 2, 7),
+        scl_slope=bits(2.0)[0],
+        scl_inter=bits(-1024.0)[0],
+    )
+
+
+def extreme_geometry(version: NiftiVersion) -> NiftiGeometry:
+    """Big-endian, all fields in use: the ends of the integers, and NaN, infinite, subnormal and
+    negative-zero floats with all their bits."""
+    size = 32 if version == 1 else 64
+    sign = 1 << size - 1
+    infinity = float_to_bits(float("inf"), version)
+    nan = infinity | 0x2BEEF
+    largest, smallest = infinity - 1, 1
+    short = 15 if version == 1 else 31
+    long = 15 if version == 1 else 63
+    most = 255 if version == 1 else (1 << 31) - 1
+    third = float_to_bits(1 / 3, version)
+    return NiftiGeometry(
+        version=version,
+        byte_order=">",
+        dim_info=255,
+        xyzt_units=most,
+        pixdim=(sign | third, third, third + 1, third - 300, nan, largest, smallest, sign),
+        qform_code=-(1 << short),
+        quatern=(third, sign | third, third),
+        qoffset=(infinity, sign | infinity, smallest),
+        sform_code=(1 << short) - 1,
+        srow=(third, nan, sign | nan, infinity, 0, sign, smallest, 7, third, 0, largest, 1),
+        scl_slope=nan,
+        scl_inter=sign,
+        cal_max=sign | largest,
+        cal_min=sign | smallest,
+        toffset=largest,
+        intent_code=-1,
+        intent_p=(nan + 1, third, sign),
+        intent_name=bytes(range(16)),
+        slice_code=most,
+        slice_start=-(1 << long),
+        slice_end=(1 << long) - 1,
+        slice_duration=third << 1 & (sign - 1),
+    )

@@ -1,0 +1,895 @@
+"""A second decoder of `.moec` files, to show that docs/format.md says all there is to say.
+
+It was written from docs/format.md alone and imports nothing from the package. It follows the
+document: the same order, the same names, its formulas as they stand there. It is slow, and that is
+all right: what the document defines in integers of unlimited size is computed in Python's own, or
+in numpy's int64 where a comment says why no value leaves its range.
+
+`decode` gives the voxels and the geometry, and raises `ValueError` for whatever the document tells
+a reader to reject.
+"""
+
+# The names of the document's formulas are kept, capital letters included.
+# ruff: noqa: N806
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+# An array of Python's own integers.
+Unlimited = NDArray[np.object_]
+Geometry = dict[str, int | bool | bytes]
+
+
+def require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise ValueError(reason)
+
+
+# Conventions
+
+
+class Reader:
+    """Reads the fields of a chunk or a file one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.offset = 0
+
+    def take(self, size: int) -> bytes:
+        require(size <= len(self.data) - self.offset, "a read past the end")
+        self.offset += size
+        return self.data[self.offset - size : self.offset]
+
+    def rest(self) -> bytes:
+        return self.take(len(self.data) - self.offset)
+
+    def end(self) -> None:
+        require(self.offset == len(self.data), "bytes are left over")
+
+    def uint(self, k: int) -> int:
+        return int.from_bytes(self.take(k), "little")
+
+    def u8(self) -> int:
+        return self.uint(1)
+
+    def u32(self) -> int:
+        return self.uint(4)
+
+    def f32(self) -> float:
+        return bits_to_float(self.uint(4), 32)
+
+    def f64(self) -> float:
+        return bits_to_float(self.uint(8), 64)
+
+    def varint(self) -> int:
+        value = 0
+        for group in range(10):
+            byte = self.u8()
+            value |= (byte & 0x7F) << (7 * group)
+            if byte < 0x80:
+                require(byte > 0 or group == 0, "a varint is not in its shortest form")
+                require(value < 2**64, "a varint is 2^64 or more")
+                return value
+        raise ValueError("a varint is 2^64 or more")
+
+    def svarint(self) -> int:
+        return unzigzag(self.varint())
+
+
+def zigzag(n: int) -> int:
+    return 2 * n if n >= 0 else -2 * n - 1
+
+
+def unzigzag(z: int) -> int:
+    return z // 2 if z % 2 == 0 else -(z + 1) // 2
+
+
+def bits_to_float(bits: int, w: int) -> float:
+    """The value, in binary64, of a bit pattern of binary32 (w = 32) or binary64 (w = 64)."""
+    return float(struct.unpack({32: "<f", 64: "<d"}[w], bits.to_bytes(w // 8, "little"))[0])
+
+
+def float_to_bits(value: float, w: int) -> int:
+    """The bit pattern of a value, rounded to nearest-even."""
+    return int.from_bytes(struct.pack({32: "<f", 64: "<d"}[w], value), "little")
+
+
+def shift_right(x: Any, n: int) -> Any:
+    """x >> n for any n: a negative shift to the right is one to the left."""
+    return x >> n if n >= 0 else x << -n
+
+
+# Container
+
+
+@dataclass(frozen=True)
+class Chunk:
+    type: str
+    payload: bytes
+
+
+def read_container(data: bytes) -> dict[str, bytes]:
+    """The payloads of the known chunks, by type."""
+    require(len(data) <= LIMIT_FILE, "the file is over the limit")
+    file = Reader(data)
+    require(file.take(4) == b"MOEC", "the magic is missing")
+    require(file.u8() == 0, "the format version is unknown")
+    chunks = [read_chunk(file) for _ in range(file.u8())]
+    file.end()
+    types = [chunk.type for chunk in chunks]
+    require(len(set(types)) == len(types), "a chunk type occurs twice")
+    known = [chunk for chunk in chunks if chunk.type in "VGNm"]
+    require("".join(chunk.type for chunk in known) in ("VGN", "VGNm"), "chunks miss or misplaced")
+    require(all(t in "VGN" or t.islower() for t in types), "a critical chunk is unknown")
+    return {chunk.type: chunk.payload for chunk in known}
+
+
+def read_chunk(file: Reader) -> Chunk:
+    start = file.offset
+    type_byte = file.take(1)
+    payload = file.take(file.varint())
+    checksum = zlib.crc32(file.data[start : file.offset])
+    require(file.u32() == checksum, "the checksum of a chunk differs")
+    require(type_byte.isalpha(), "a chunk type is not an ASCII letter")
+    return Chunk(type_byte.decode("ascii"), payload)
+
+
+# Chunk V (volume)
+
+VOXEL_TYPES = (
+    *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+    *("float32", "float64"),
+)
+
+
+@dataclass(frozen=True)
+class Volume:
+    dtype: np.dtype[Any]
+    lengths: tuple[int, ...]
+    low: int | float
+    high: int | float
+    checksum: int
+
+
+def read_volume(payload: bytes) -> Volume:
+    chunk = Reader(payload)
+    kind = chunk.u8()
+    require(kind < 2**6, "reserved bits are set")
+    require(kind % 16 < len(VOXEL_TYPES), "the voxel type is reserved")
+    dtype = np.dtype(VOXEL_TYPES[kind % 16])
+    lengths = tuple(chunk.varint() for _ in range(1 + (kind >> 4)))
+    require(min(lengths) >= 1, "an axis has no voxels")
+    require(math.prod(lengths) <= LIMIT_VOXELS, "the voxels are over the limit")
+    low: int | float
+    high: int | float
+    if dtype.kind == "f":
+        low, high = (chunk.f32() if dtype.itemsize == 4 else chunk.f64() for _ in range(2))
+        require(math.isfinite(low) and math.isfinite(high), "low or high is not finite")
+    else:
+        low = chunk.varint() if dtype.kind == "u" else chunk.svarint()
+        high = low + chunk.varint()
+        values = np.iinfo(dtype)
+        require(int(values.min) <= low and high <= int(values.max), "low or high is out of range")
+    require(low <= high, "low is more than high")
+    require(low == high or math.prod(lengths) > 1, "one voxel with two values")
+    checksum = chunk.u32()
+    chunk.end()
+    return Volume(dtype, lengths, low, high, checksum)
+
+
+def voxels_checksum(voxels: NDArray[Any]) -> int:
+    return zlib.crc32(voxels.astype(voxels.dtype.newbyteorder("<")).tobytes(order="F"))
+
+
+# Chunk G (geometry)
+
+
+@dataclass(frozen=True)
+class Floats:
+    """A float list: the names of its fields."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Svarints:
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Name:
+    """The length and the bytes of a name."""
+
+    name: str
+
+
+def elements(name: str, indices: range) -> tuple[str, ...]:
+    return tuple(f"{name}[{i}]" for i in indices)
+
+
+FIRST_GROUP_BIT = 2
+SROW = (
+    *elements("srow_x", range(4)),
+    *elements("srow_y", range(4)),
+    *elements("srow_z", range(4)),
+)
+# The contents of the groups, from bit 2 on.
+GROUPS: tuple[tuple[Floats | Svarints | Name, ...], ...] = (
+    (Svarints(("xyzt_units", "qform_code", "sform_code")),),
+    (Floats(elements("pixdim", range(1, 4))),),
+    (Floats(("pixdim[0]", "quatern_b", "quatern_c", "quatern_d")),),
+    (Floats(("qoffset_x", "qoffset_y", "qoffset_z")),),
+    (Floats(SROW),),
+    (Floats(elements("pixdim", range(4, 8))),),
+    (Floats(("scl_slope", "scl_inter")),),
+    (Floats(("cal_max", "cal_min")),),
+    (Svarints(("dim_info",)),),
+    (Svarints(("slice_code", "slice_start", "slice_end")), Floats(("slice_duration",))),
+    (Floats(("toffset",)),),
+    (
+        Svarints(("intent_code",)),
+        Floats(("intent_p1", "intent_p2", "intent_p3")),
+        Name("intent_name"),
+    ),
+)
+
+U8 = range(2**8)
+I16 = range(-(2**15), 2**15)
+I32 = range(-(2**31), 2**31)
+I64 = range(-(2**63), 2**63)
+# The values that the integer fields of the two headers hold.
+INTEGER_FIELDS_NIFTI1 = {
+    "xyzt_units": U8,
+    "qform_code": I16,
+    "sform_code": I16,
+    "dim_info": U8,
+    "slice_code": U8,
+    "slice_start": I16,
+    "slice_end": I16,
+    "intent_code": I16,
+}
+INTEGER_FIELDS_NIFTI2 = {
+    "xyzt_units": I32,
+    "qform_code": I32,
+    "sform_code": I32,
+    "dim_info": U8,
+    "slice_code": I32,
+    "slice_start": I64,
+    "slice_end": I64,
+    "intent_code": I32,
+}
+
+
+def read_geometry(payload: bytes, lengths: tuple[int, ...]) -> Geometry:
+    """The header's fields by name: floats as bit patterns, arrays element by element."""
+    chunk = Reader(payload)
+    flags = chunk.varint()
+    require(flags < 2 ** (FIRST_GROUP_BIT + len(GROUPS)), "reserved flags are set")
+    nifti2 = flags & 1 > 0
+    require(nifti2 or max(lengths) <= 32767, "an axis is too long for NIfTI-1")
+    fields: Geometry = {"NIfTI-2": nifti2, "big-endian": flags & 2 > 0}
+    for bit, group in enumerate(GROUPS, start=FIRST_GROUP_BIT):
+        if flags >> bit & 1:
+            start = chunk.offset
+            read_group(chunk, group, fields)
+            require(any(payload[start : chunk.offset]), "a group that should be absent")
+        else:
+            read_group(Reader(bytes(16)), group, fields)
+    chunk.end()
+    return fields
+
+
+def read_group(
+    chunk: Reader, group: tuple[Floats | Svarints | Name, ...], fields: Geometry
+) -> None:
+    for part in group:
+        if isinstance(part, Floats):
+            read_floats(chunk, part.names, fields)
+        elif isinstance(part, Svarints):
+            ranges = INTEGER_FIELDS_NIFTI2 if fields["NIfTI-2"] else INTEGER_FIELDS_NIFTI1
+            for name in part.names:
+                value = chunk.svarint()
+                require(value in ranges[name], f"{name} does not fit its field")
+                fields[name] = value
+        else:
+            length = chunk.varint()
+            require(length <= 16, "the name is too long")
+            text = chunk.take(length)
+            require(not text.endswith(b"\0"), "the name's last byte is 0")
+            fields[part.name] = text
+
+
+# Float lists
+
+
+def read_floats(chunk: Reader, names: tuple[str, ...], fields: Geometry) -> None:
+    w = 64 if fields["NIfTI-2"] else 32
+    code_bytes = chunk.take((len(names) + 1) // 2)
+    codes = [half for byte in code_bytes for half in (byte % 16, byte >> 4)]
+    require(not any(codes[len(names) :]), "the unused half byte is not 0")
+    for name, code in zip(names, codes, strict=False):
+        fields[name] = read_float(chunk, code, prediction(name, fields, w), w)
+
+
+def read_float(chunk: Reader, code: int, predicted: int, w: int) -> int:
+    if code == 0:
+        return predicted
+    k = code if code <= 8 else code - 8
+    require(k <= w // 8, "a float code is reserved")
+    if code <= 8:
+        distance = unzigzag(chunk.uint(k))
+        value = from_ordinal(into_range(ordinal(predicted, w) + distance, w), w)
+    else:
+        value = chunk.uint(k) << (w - 8 * k)
+    require(code == float_code(value, predicted, w), "a float has another code")
+    return value
+
+
+def float_code(value: int, predicted: int, w: int) -> int:
+    """The only code that may be used."""
+    if value == predicted:
+        return 0
+    z = zigzag(into_range(ordinal(value, w) - ordinal(predicted, w), w))
+    k_distance = max(1, (z.bit_length() + 7) // 8)
+    k_leading = max(1, len(value.to_bytes(w // 8, "big").rstrip(b"\0")))
+    return 8 + k_leading if k_leading < k_distance else k_distance
+
+
+def ordinal(b: int, w: int) -> int:
+    S = 2 ** (w - 1)
+    return b if b < S else S - 1 - b
+
+
+def from_ordinal(o: int, w: int) -> int:
+    S = 2 ** (w - 1)
+    return o if o >= 0 else S - 1 - o
+
+
+def into_range(o: int, w: int) -> int:
+    """o modulo 2^w into the range -S to S - 1."""
+    S = 2 ** (w - 1)
+    result: int = (o + S) % 2**w - S
+    return result
+
+
+# Predictions
+
+PREDICTED_BY_ONE = ("pixdim[0]", "pixdim[1]", "pixdim[4]", "pixdim[5]", "scl_slope")
+PREDICTED_BY_FIELD = {
+    "pixdim[2]": "pixdim[1]",
+    "pixdim[3]": "pixdim[2]",
+    "pixdim[6]": "pixdim[5]",
+    "pixdim[7]": "pixdim[6]",
+    "srow_x[3]": "qoffset_x",
+    "srow_y[3]": "qoffset_y",
+    "srow_z[3]": "qoffset_z",
+}
+
+
+def prediction(name: str, fields: Geometry, w: int) -> int:
+    """The bit pattern that the fields read so far predict."""
+    if name in PREDICTED_BY_ONE:
+        return float_to_bits(1.0, w)
+    if name in PREDICTED_BY_FIELD:
+        return int(fields[PREDICTED_BY_FIELD[name]])
+    if name.startswith("srow_"):
+        return header_float(quaternion_affine(fields, w)[name], w)
+    return 0
+
+
+def header_float(value: float, w: int) -> int:
+    smallest, largest = {
+        32: (2.0**-126, (2 - 2.0**-23) * 2.0**127),
+        64: (2.0**-1022, (2 - 2.0**-52) * 2.0**1023),
+    }[w]
+    return float_to_bits(value, w) if smallest <= abs(value) <= largest else 0
+
+
+def quaternion_affine(fields: Geometry, w: int) -> dict[str, float]:
+    """Python's floats are binary64, and each of their operations is rounded by itself."""
+    b, c, d = (bits_to_float(int(fields[f"quatern_{i}"]), w) for i in "bcd")
+    q, x, y, z = (bits_to_float(int(fields[name]), w) for name in elements("pixdim", range(4)))
+    n = b * b + c * c + d * d
+    a = 1 - n
+    if a < 1e-7:
+        s = 1 / math.sqrt(n)
+        a = 0.0
+        b = b * s
+        c = c * s
+        d = d * s
+    else:
+        a = math.sqrt(a)
+    if q < 0:
+        z = -z
+    return {
+        "srow_x[0]": (a * a + b * b - c * c - d * d) * x,
+        "srow_x[1]": 2 * (b * c - a * d) * y,
+        "srow_x[2]": 2 * (b * d + a * c) * z,
+        "srow_y[0]": 2 * (b * c + a * d) * x,
+        "srow_y[1]": (a * a + c * c - b * b - d * d) * y,
+        "srow_y[2]": 2 * (c * d - a * b) * z,
+        "srow_z[0]": 2 * (b * d - a * c) * x,
+        "srow_z[1]": 2 * (c * d + a * b) * y,
+        "srow_z[2]": (a * a + d * d - b * b - c * c) * z,
+    }
+
+
+# Chunk N (network)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    integers: Integers
+    step_exponent: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A matrix and its bias; those of all experts together have one more axis, the first."""
+
+    matrix: Tensor
+    bias: Tensor
+
+    def expert(self, e: int) -> Layer:
+        return Layer(
+            Tensor(self.matrix.integers[e], self.matrix.step_exponent),
+            Tensor(self.bias.integers[e], self.bias.step_exponent),
+        )
+
+    @property
+    def size(self) -> int:
+        return self.matrix.integers.size + self.bias.integers.size
+
+
+@dataclass(frozen=True)
+class Network:
+    experts: int
+    active_experts: int
+    encoder_layers: list[Layer]
+    gate_layers: list[Layer]
+    gate_output: list[Layer]
+    expert_layers: list[Layer]
+    decoder: Layer
+
+    def layers(self) -> Iterator[tuple[Layer, int, int]]:
+        """Each layer with its f and its M."""
+        for number, layer in enumerate(self.encoder_layers):
+            yield layer, 20 if number == 0 else 12, 2**20 if number == 0 else 2**12
+        for number, layer in enumerate([*self.gate_layers, *self.gate_output]):
+            yield layer, 12, 2**12 if number == 0 else 2**20
+        for layer in [*self.expert_layers, self.decoder]:
+            yield layer, 12, 2**12
+
+
+def read_network(payload: bytes, volume: Volume) -> Network:
+    chunk = Reader(payload)
+    E = chunk.varint()
+    encoder_layers = chunk.varint()
+    expert_layers = chunk.varint()
+    F = chunk.varint()
+    W = chunk.varint()
+    H = chunk.varint() if E > 1 else 0
+    active_experts = chunk.varint() if E > 1 else 1
+    require(min(E, encoder_layers, expert_layers, F, W) >= 1, "a number or a width is 0")
+    require(active_experts in (1, 2), "neither one nor two active experts")
+    require(E <= LIMIT_EXPERTS, "the experts are over the limit")
+    require(encoder_layers + expert_layers <= LIMIT_LAYERS, "the layers are over the limit")
+    require(max(F, W, H) <= LIMIT_WIDTH, "a width is over the limit")
+
+    D = sum(length > 1 for length in volume.lengths)
+    encoder_shapes = [(F, D), *[(F, F)] * (encoder_layers - 1)]
+    gate_shapes = [(H, F), (H, H)] if E > 1 and H > 0 else []
+    gate_output_shapes = [(E, H if H > 0 else F)] if E > 1 else []
+    expert_shapes = [(E, W, F), *[(E, W, W)] * (expert_layers - 1)]
+    shapes: list[tuple[int, ...]] = []
+    for matrix in [
+        *[*encoder_shapes, *gate_shapes, *gate_output_shapes, *expert_shapes],
+        (1, W),
+    ]:
+        shapes += [matrix, matrix[:-1]]
+    sizes = [math.prod(shape) for shape in shapes]
+    require(sum(sizes) <= LIMIT_PARAMETERS, "the parameters are over the limit")
+
+    pairs = [(chunk.u8() - 24, chunk.u8()) for _ in shapes]
+    require(all(-24 <= s <= 7 for s, _ in pairs), "a step exponent is out of range")
+    symbols = rans_decode(
+        chunk.rest(), [(wire, size) for (_, wire), size in zip(pairs, sizes, strict=True)]
+    )
+    require(all(-32767 <= k <= 32767 for k in symbols), "an integer is out of range")
+    integers = iter(np.split(np.array(symbols, np.int64), list(accumulate(sizes))[:-1]))
+    tensors = iter(
+        [
+            Tensor(next(integers).reshape(shape), s)
+            for shape, (s, _) in zip(shapes, pairs, strict=True)
+        ]
+    )
+
+    def layers(number: int) -> list[Layer]:
+        return [Layer(next(tensors), next(tensors)) for _ in range(number)]
+
+    network = Network(
+        E,
+        active_experts,
+        layers(encoder_layers),
+        layers(len(gate_shapes)),
+        layers(len(gate_output_shapes)),
+        layers(expert_layers),
+        *layers(1),
+    )
+    check_work(network, math.prod(volume.lengths))
+    check_sums(network)
+    return network
+
+
+# Exact arithmetic
+
+
+def samples(lengths: tuple[int, ...]) -> Integers:
+    """The coordinates of all voxels, one row for each, first axis fastest.
+
+    int64 holds every value: the numbers of voxels are at most 2^33, and 2^34 x 2^20 < 2^63.
+    """
+    axes = []
+    for n in lengths:
+        if n > 1:
+            p = np.arange(n, dtype=np.int64)
+            axes.append((2 * p + 1 - n) * 2**20 // n)
+    grids = np.meshgrid(*axes, indexing="ij")
+    return np.stack([grid.ravel(order="F") for grid in grids], axis=1)
+
+
+# Layers
+
+
+def unit_exponent(layer: Layer, f: int) -> int:
+    return min(layer.matrix.step_exponent - f, layer.bias.step_exponent)
+
+
+def check_sums(network: Network) -> None:
+    """The bound on the sums of every row, in Python's integers."""
+    for layer, f, M in network.layers():
+        s, t = layer.matrix.step_exponent, layer.bias.step_exponent
+        u = unit_exponent(layer, f)
+        rows = np.abs(layer.matrix.integers).sum(axis=-1).ravel().tolist()
+        for row, b in zip(rows, layer.bias.integers.ravel().tolist(), strict=True):
+            bound = 2 ** (s - f - u) * row * M + 2 ** (t - u) * abs(b)
+            require(bound < 2**52, "the sum of a row may be 2^52 or more")
+
+
+def layer_sums(layer: Layer, f: int, v: Integers) -> tuple[Integers, int]:
+    """The sums a of a layer's rows (columns here) for many vectors v (rows here), and their u.
+
+    int64 is exact: `check_sums` bounds the sum of the magnitudes of all terms, whatever their
+    order, by 2^52. That holds for terms of 0 too: 2^(s - f - u) and 2^(t - u) are below 2^52.
+    """
+    s, t = layer.matrix.step_exponent, layer.bias.step_exponent
+    u = unit_exponent(layer, f)
+    products = v @ layer.matrix.integers.T
+    return 2 ** (s - f - u) * products + 2 ** (t - u) * layer.bias.integers, u
+
+
+def sine_layer(layer: Layer, f: int, v: Integers) -> Integers:
+    """u is at most -5, so that a shift to the left is by at most 9: int64 holds 2^(52 + 9)."""
+    a, u = layer_sums(layer, f, v)
+    output: Integers = S[shift_right(a, -14 - u) % 2**14]
+    return output
+
+
+def relu_layer(layer: Layer, v: Integers) -> Integers:
+    """A shift to the left is by at most 7."""
+    a, u = layer_sums(layer, 12, v)
+    output: Integers = np.clip(shift_right(a, -12 - u), 0, 2**20)
+    return output
+
+
+def decoder_output(layer: Layer, v: Integers) -> Unlimited:
+    """In Python's integers, as a shift to the left may be by 19."""
+    a, u = layer_sums(layer, 12, v)
+    y: Unlimited = shift_right(a[:, 0].astype(np.object_), -24 - u)
+    return y
+
+
+def limited(x: Unlimited, magnitude: int) -> Unlimited:
+    return np.minimum(np.maximum(x, -magnitude), magnitude)
+
+
+# Mixture
+
+
+def network_output(network: Network, inputs: Integers) -> Unlimited:
+    """The output y of every sample."""
+    encoded = inputs
+    for number, layer in enumerate(network.encoder_layers):
+        encoded = sine_layer(layer, 20 if number == 0 else 12, encoded)
+    if network.experts == 1:
+        return expert_output(network, np.zeros(len(encoded), np.int64), encoded)
+    return mixture(network, encoded)
+
+
+def expert_output(network: Network, g: Integers, encoded: Integers) -> Unlimited:
+    """The decoder's output for the expert g[i] of each sample i."""
+    y = np.zeros(len(encoded), np.object_)
+    for e in range(network.experts):
+        v = encoded[g == e]
+        for layer in network.expert_layers:
+            v = sine_layer(layer.expert(e), 12, v)
+        y[g == e] = decoder_output(network.decoder, v)
+    return y
+
+
+def mixture(network: Network, encoded: Integers) -> Unlimited:
+    v = encoded
+    for layer in network.gate_layers:
+        v = relu_layer(layer, v)
+    a, u = layer_sums(network.gate_output[0], 12, v)
+    # Of equal values argmax takes the first, and so the lowest-numbered expert.
+    g1 = a.argmax(axis=1)
+    y1 = limited(expert_output(network, g1, encoded), 2**26)
+    if network.active_experts == 1:
+        return y1
+    every = np.arange(len(a))
+    a1 = a[every, g1]
+    others = a.copy()
+    others[every, g1] = np.iinfo(np.int64).min
+    g2 = others.argmax(axis=1)
+    a2 = others[every, g2]
+    y2 = limited(expert_output(network, g2, encoded), 2**26)
+    # a1 - a2 is less than 2^53, and a shift to the left is by at most 3.
+    d = shift_right(a1 - a2, -8 - u)
+    w = B[np.minimum(d, 3071)].astype(np.object_)
+    y: Unlimited = (y1 * (2**16 - w) + y2 * w) >> 16
+    return y
+
+
+# Tables
+
+S: Integers = np.array(
+    [round(2**12 * math.sin(2 * math.pi * (i + 0.5) / 2**14)) for i in range(16384)], np.int64
+)
+B: Integers = np.array(
+    [round(2**16 / (1 + math.exp((i + 0.5) / 2**8))) for i in range(3072)], np.int64
+)
+
+
+# Intensity map
+
+
+def voxel_values(y: Unlimited, volume: Volume) -> NDArray[Any]:
+    low, high = volume.low, volume.high
+    levels = limited(y, 2**24) + 2**24
+    if volume.dtype.kind != "f":
+        # Python's integers: a product takes up to 89 bits.
+        return np.array(low + ((levels * (high - low) + 2**24) >> 25), volume.dtype)
+    values = []
+    for level in levels.tolist():
+        r = level / 2**25
+        value = low * (1 - r) + high * r
+        values.append(min(max(value, low), high))
+    return np.array(values, np.float64).astype(volume.dtype)
+
+
+# Entropy coding
+
+T = [math.isqrt(2 ** (6144 - i)) for i in range(256)]
+for _ in range(7):
+    T = [math.isqrt(root) for root in T]
+
+
+# Distributions
+
+FIRST = (-1, -5, -7, -10, -24)
+
+
+def power(shape: int, t: int) -> int:
+    """e(t), in 1/256 bit."""
+    if shape == 0:
+        a = t * t >> 12
+        b = a * a >> 12
+        return b * b >> 16
+    if shape == 1:
+        return t * t >> 16
+    if shape == 2:
+        return math.isqrt(t * t * t >> 20)
+    if shape == 3:
+        return t >> 4
+    return math.isqrt(t << 4)
+
+
+def weights(wire: int) -> list[int]:
+    """W[0], ..., W[K]."""
+    if wire == 0:
+        return [T[0]]
+    shape, scale = divmod(wire - 1, 51)
+    octave, quarter = divmod(FIRST[shape] + scale, 4)
+    W: list[int] = []
+    while True:
+        t = (len(W) * T[64 * quarter]) >> (12 + octave)
+        e = power(shape, t)
+        weight = T[e % 256] >> (e // 256)
+        if weight == 0:
+            return W
+        W.append(weight)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """F[-K..K] and start(-K..K): the symbol k is at index K + k."""
+
+    K: int
+    F: list[int]
+    start: list[int]
+
+
+@lru_cache(maxsize=16)
+def distribution(wire: int) -> Distribution:
+    W = weights(wire)
+    K = len(W) - 1
+    R = 2**24 - (2 * K + 1)
+    total = W[0] + 2 * sum(W[1:])
+    C = [part * R // total for part in accumulate(W[1:], initial=0)]
+    upper = [1 + C[k] - C[k - 1] for k in range(1, K + 1)]
+    F = [*reversed(upper), 2**24 - 2 * sum(upper), *upper]
+    return Distribution(K, F, list(accumulate(F[:-1], initial=0)))
+
+
+# The rANS stream
+
+
+def rans_decode(stream: bytes, segments: list[tuple[int, int]]) -> list[int]:
+    """The symbols of all segments, of which each is given by its wire byte and its length."""
+    n = sum(length for _, length in segments)
+    if n == 0:
+        require(not stream, "a stream of no symbols is not empty")
+        return []
+    lanes = 1 if n < 2**18 else n >> 13
+    return one_lane(stream, segments) if lanes == 1 else many_lanes(stream, lanes, segments)
+
+
+def decode_symbol(x: int, model: Distribution) -> tuple[int, int]:
+    """The symbol of a state, and the state after it."""
+    slot = x % 2**24
+    index = bisect_right(model.start, slot) - 1
+    return index - model.K, model.F[index] * (x >> 24) + slot - model.start[index]
+
+
+def one_lane(stream: bytes, segments: list[tuple[int, int]]) -> list[int]:
+    require(not stream.startswith(b"\0"), "the stream starts with 0")
+    following = iter(stream)
+
+    def refill(x: int) -> int:
+        while x < 2**31 and (byte := next(following, None)) is not None:
+            x = 256 * x + byte
+        return x
+
+    symbols = []
+    x = refill(0)
+    for wire, length in segments:
+        model = distribution(wire)
+        for _ in range(length):
+            symbol, x = decode_symbol(x, model)
+            x = refill(x)
+            symbols.append(symbol)
+    require(next(following, None) is None, "bytes of the stream are left over")
+    require(x == 4096, "the stream is damaged")
+    return symbols
+
+
+def many_lanes(stream: bytes, lanes: int, segments: list[tuple[int, int]]) -> list[int]:
+    """Takes a lane's word right after each of its symbols, which gives the same order."""
+    require(len(stream) % 4 == 0, "the stream is not of whole words")
+    words = Reader(stream)
+    states = [words.uint(8) for _ in range(lanes)]
+    require(all(2**31 <= x < 2**63 for x in states), "a state is out of range")
+    symbols: list[int] = []
+    for wire, length in segments:
+        model = distribution(wire)
+        for _ in range(length):
+            lane = len(symbols) % lanes
+            symbol, x = decode_symbol(states[lane], model)
+            states[lane] = 2**32 * x + words.uint(4) if x < 2**31 else x
+            symbols.append(symbol)
+    words.end()
+    require(all(x == 2**31 for x in states), "the stream is damaged")
+    return symbols
+
+
+# Chunk m (metadata)
+
+ZSTANDARD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def read_metadata(payload: bytes, nifti2: bool) -> bytes:
+    """The original file's header block."""
+    chunk = Reader(payload)
+    require(chunk.u8() == 1, "the kind of metadata is reserved")
+    data = chunk.rest()
+    require(data.startswith(ZSTANDARD_MAGIC), "the metadata is no zstandard frame")
+    try:
+        frame = zstandard.get_frame_parameters(data)
+        require(frame.content_size != zstandard.CONTENTSIZE_UNKNOWN, "no content size")
+        require(frame.content_size <= LIMIT_METADATA, "the metadata is over the limit")
+        require(frame.content_size == (540 if nifti2 else 348), "not the size of a header")
+        require(frame.dict_id == 0, "the frame uses a dictionary")
+        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        block = decompressor.decompress(data)
+    except zstandard.ZstdError as error:
+        raise ValueError("the zstandard frame is damaged") from error
+    require(decompressor.eof, "the zstandard frame does not end")
+    require(not decompressor.unused_data, "bytes are left over after the zstandard frame")
+    require(len(block) == frame.content_size, "the content size is wrong")
+    return block
+
+
+# Limits
+
+LIMIT_FILE = 2**31
+LIMIT_VOXELS = 2**33
+LIMIT_PARAMETERS = 2**27
+LIMIT_EXPERTS = 256
+LIMIT_LAYERS = 64
+LIMIT_WIDTH = 4096
+LIMIT_METADATA = 2**26
+LIMIT_WORK = 2**52
+
+
+def check_work(network: Network, voxels: int) -> None:
+    shared = [*network.encoder_layers, *network.gate_layers, *network.gate_output, network.decoder]
+    of_experts = sum(layer.size for layer in network.expert_layers) // network.experts
+    acting = sum(layer.size for layer in shared) + network.active_experts * of_experts
+    require(acting * voxels <= LIMIT_WORK, "the work is over the limit")
+
+
+# The whole file
+
+
+@dataclass(frozen=True)
+class File:
+    volume: Volume
+    voxels: NDArray[Any]
+    geometry: Geometry
+    header_block: bytes | None
+
+
+def decode_unverified(data: bytes) -> File:
+    """Everything that the file says, its checksum of the voxels not compared."""
+    chunks = read_container(data)
+    volume = read_volume(chunks["V"])
+    geometry = read_geometry(chunks["G"], volume.lengths)
+    header_block = None
+    if "m" in chunks:
+        header_block = read_metadata(chunks["m"], bool(geometry["NIfTI-2"]))
+    constant = volume.low == volume.high
+    require(constant == (not chunks["N"]), "chunk N is empty if and only if low = high")
+    if constant:
+        line = np.full(math.prod(volume.lengths), volume.low, volume.dtype)
+    else:
+        network = read_network(chunks["N"], volume)
+        line = voxel_values(network_output(network, samples(volume.lengths)), volume)
+    return File(volume, line.reshape(volume.lengths, order="F"), geometry, header_block)
+
+
+def decode(data: bytes) -> tuple[NDArray[Any], Geometry]:
+    """The voxels in Fortran order and the geometry of a `.moec` file.
+
+    The geometry has the header's fields under the document's names, floats as bit patterns, and
+    the original file's header, where chunk m gives it, under "header block".
+    """
+    file = decode_unverified(data)
+    require(voxels_checksum(file.voxels) == file.volume.checksum, "the voxels' checksum differs")
+    if file.header_block is not None:
+        file.geometry["header block"] = file.header_block
+    return file.voxels, file.geometry
