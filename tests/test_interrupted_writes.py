@@ -21,9 +21,9 @@ from click.testing import CliRunner
 from inrcodec.bitstream.container import Chunk, ChunkType, write_container
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
 from inrcodec.cli import main
-from inrcodec.decoder import checksum
 from inrcodec.errors import OutputError
 from inrcodec.output import atomic_output, check_output
+from inrcodec.volume.checksum import checksum
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and limits")
 

@@ -27,7 +27,7 @@ from inrcodec.bitstream.container import Chunk, ChunkType, write_container
 from inrcodec.bitstream.geometry import encode_geometry
 from inrcodec.bitstream.metadata import encode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
-from inrcodec.decoder import Content, checksum, decode_bytes, sample
+from inrcodec.decoder import Content, decode_bytes, sample
 from inrcodec.entropy.network import encode_network
 from inrcodec.errors import (
     BitstreamError,
@@ -40,6 +40,7 @@ from inrcodec.errors import (
 from inrcodec.info import read_info
 from inrcodec.limits import Limits
 from inrcodec.reader import Reader
+from inrcodec.volume.checksum import checksum
 from inrcodec.volume.geometry import NiftiGeometry
 from inrcodec.volume.nifti import write_nifti
 from inrcodec.volume.sampling_grid import SamplingGrid

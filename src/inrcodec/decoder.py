@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.output import atomic_output, check_output
 from inrcodec.progress import OnProgress, Progress, ignore_progress
 from inrcodec.quantization import QuantizedModel
+from inrcodec.volume.checksum import OrderedChecksum, checksum
 from inrcodec.volume.geometry import NiftiGeometry, regrid
 from inrcodec.volume.intensity import denormalize
 from inrcodec.volume.nifti import write_nifti
@@ -224,7 +223,7 @@ class Decoder:
         """Raise `ChecksumError` unless all voxels are those of the encoder; none are kept."""
         header = self._content.header
         self._check_work(header.voxels)
-        found = _OrderedChecksum()
+        found = OrderedChecksum()
         whole = SamplingGrid.whole(header.shape)
         self._evaluate(whole, header.voxels, header, found.add, on_progress)
         self._check(found.value)
@@ -275,33 +274,6 @@ def sample(
 ) -> NDArray[Any]:
     """`Decoder.sample`, once."""
     return Decoder(content, device, limits).sample(grid, on_progress)
-
-
-def checksum(voxels: NDArray[Any], before: int = 0) -> int:
-    """CRC-32 of stored values, little-endian, first axis fastest (docs/format.md, "Chunk V").
-
-    ``before`` is that of the voxels that precede them.
-    """
-    flat = voxels.reshape(-1, order="F")
-    return zlib.crc32(flat.astype(flat.dtype.newbyteorder("<"), copy=False).data, before)
-
-
-class _OrderedChecksum:
-    """The checksum of voxels that come in any order, from any thread; what is early waits."""
-
-    def __init__(self) -> None:
-        self.value = 0
-        self._next = 0
-        self._early: dict[int, NDArray[Any]] = {}
-        self._lock = threading.Lock()
-
-    def add(self, first: int, voxels: NDArray[Any]) -> None:
-        with self._lock:
-            self._early[first] = voxels
-            while self._next in self._early:
-                ready = self._early.pop(self._next)
-                self.value = checksum(ready, self.value)
-                self._next += len(ready)
 
 
 def _check_memory(needed: int) -> None:

@@ -15,11 +15,11 @@ from inrcodec.bitstream.container import Chunk, ChunkType, chunk_sizes, write_co
 from inrcodec.bitstream.geometry import encode_geometry
 from inrcodec.bitstream.metadata import encode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
-from inrcodec.decoder import checksum, parse_content, sample
+from inrcodec.decoder import parse_content, sample
 from inrcodec.device import pick_device
 from inrcodec.entropy.network import encode_network
 from inrcodec.errors import BudgetError, InputError
-from inrcodec.fitting.checkpoint import Checkpoint, check_checkpoint
+from inrcodec.fitting.checkpoint import Checkpoint, check_checkpoint, remove_checkpoint
 from inrcodec.fitting.fit import Report, fit
 from inrcodec.fitting.quantize import quantize
 from inrcodec.fitting.sampling import VoxelSampler
@@ -36,6 +36,7 @@ from inrcodec.planner import (
 )
 from inrcodec.progress import OnProgress, Progress, ignore_progress
 from inrcodec.quantization import QuantizedModel
+from inrcodec.volume.checksum import checksum
 from inrcodec.volume.intensity import normalize
 from inrcodec.volume.nifti import read_nifti
 from inrcodec.volume.sampling_grid import SamplingGrid
@@ -138,7 +139,7 @@ def encode_file(
     with atomic_output(output, overwrite) as file:
         file.write(data)
     if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
     return report
 
 

@@ -13,10 +13,11 @@ from inrcodec.architecture import Architecture, TensorSpec
 from inrcodec.bitstream.geometry import encode_geometry
 from inrcodec.bitstream.metadata import encode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
-from inrcodec.decoder import Content, checksum, sample
+from inrcodec.decoder import Content, sample
 from inrcodec.entropy.distribution import Distribution, fit_distribution
 from inrcodec.entropy.rans import rans_encode
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
+from inrcodec.volume.checksum import checksum
 from inrcodec.volume.geometry import NiftiGeometry, NiftiVersion, float_to_bits
 from inrcodec.volume.sampling_grid import SamplingGrid
 

@@ -13,7 +13,7 @@ import click
 from inrcodec.cli import options
 from inrcodec.cli.errors import cli_errors
 from inrcodec.cli.progress import progress_display
-from inrcodec.cli.streams import STANDARD, check_moec_output, moec_output
+from inrcodec.cli.streams import STANDARD, check_moec_output, moec_output, standard_output
 from inrcodec.cli.tables import network_row, print_table, size_row
 from inrcodec.planner import Preset
 
@@ -141,7 +141,7 @@ def encode(
         check_moec_output(output, force)
         with progress_display(quiet) as on_progress:
             if checkpoint is not None:
-                from inrcodec.fitting.checkpoint import check_checkpoint
+                from inrcodec.fitting.checkpoint import check_checkpoint, remove_checkpoint
 
                 check_checkpoint(checkpoint, output)
             from inrcodec.volume.nifti import read_nifti
@@ -165,11 +165,12 @@ def encode(
         with moec_output(output, force) as file:
             file.write(data)
         if checkpoint is not None:
-            checkpoint.unlink(missing_ok=True)
-        if as_json:
-            click.echo(json.dumps(_report_dict(output, report), indent=2))
-        elif not quiet:
-            print_table(_report_rows(output, report), err=output == STANDARD)
+            remove_checkpoint(checkpoint)
+        with standard_output():
+            if as_json:
+                click.echo(json.dumps(_report_dict(output, report), indent=2))
+            elif not quiet:
+                print_table(_report_rows(output, report), err=output == STANDARD)
 
 
 def _default_output(source: Path) -> Path:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +42,12 @@ def check_checkpoint(path: Path, output: Path) -> None:
         raise OutputError(f"{path}: is not a regular file; name another for the checkpoint")
     if os.path.realpath(path) == os.path.realpath(output):
         raise OutputError(f"{path}: is the output too; name another file for the checkpoint")
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove what has served. The output is safe by now: a file that has to stay is no error."""
+    with suppress(OSError):
+        path.unlink()
 
 
 class Checkpoint:
