@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from inrcodec.architecture import Architecture
 from inrcodec.bitstream.container import Chunk, ChunkType, parse_container, write_container
-from inrcodec.decoder import decode_bytes
+from inrcodec.decoder import decode_bytes, parse_content
 from inrcodec.errors import BitstreamError, ChecksumError
 from inrcodec.exact.evaluate import evaluate
 from inrcodec.exact.network import ExactNetwork
@@ -21,9 +22,12 @@ from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.model.grid import Grid
 from inrcodec.model.moe import MoEINR
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
+from inrcodec.volume.checksum import checksum
+from inrcodec.volume.intensity import denormalize
 from inrcodec.volume.sampling_grid import SamplingGrid
 
 SHAPE = (13, 1, 11, 9)
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.moec"))
 CPU = torch.device("cpu")
 
 ARCHITECTURES = {
@@ -116,6 +120,23 @@ def test_pieces_and_threads_change_nothing(name: str) -> None:
             for piece in (1000, 333, 64, 17, 2000):
                 assert np.array_equal(levels(model, piece=piece), expected)
             assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_pieces_and_threads_change_no_golden_file(path: Path) -> None:
+    content = parse_content(path.read_bytes())
+    if content.network is None:
+        return
+    grid = SamplingGrid.whole(content.header.shape)
+    before = torch.get_num_threads()
+    try:
+        for threads, pieces in ((1, 1), (1, 2), (2, 3), (2, 7), (2, 30)):
+            torch.set_num_threads(threads)
+            found = levels(content.network, grid, piece=math.ceil(grid.samples / pieces))
+            voxels = denormalize(found, content.header).reshape(grid.shape, order="F")
+            assert checksum(voxels) == content.header.checksum
     finally:
         torch.set_num_threads(before)
 
@@ -219,6 +240,13 @@ def test_voxels_that_do_not_match_the_checksum_are_refused() -> None:
     data = write_container([Chunk(t, p) for t, p in chunks.items()])
     with pytest.raises(ChecksumError, match="checksum"):
         decode_bytes(data)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_cuda_decodes_the_golden_files(path: Path) -> None:
+    decode_bytes(path.read_bytes(), device="cuda")  # which compares the checksum of the voxels
 
 
 @pytest.mark.cuda
