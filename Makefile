@@ -3,12 +3,13 @@ VENV ?= .venv
 SCAN ?=
 RATIO ?=
 PRESET ?=
+FUZZ_RUNS ?= 100000
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint typecheck golden bench-quick bench-decoding bench-cuda clean
+.PHONY: help demo test check lint typecheck golden malformed fuzz bench-quick bench-decoding bench-cuda clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +36,13 @@ typecheck: $(INSTALLED) ## Check types with mypy
 
 golden: $(INSTALLED) ## Rewrite the golden files, when format version 0 changes
 	PYTHONPATH=tests $(BIN)/python -m golden.make
+
+malformed: $(INSTALLED) ## Rewrite the malformed files, when a rule of the format changes
+	PYTHONPATH=tests $(BIN)/python -m malformed.make
+
+fuzz: $(INSTALLED) ## Fuzz the readers of files (FUZZ_RUNS=n for each target; docs/fuzzing.md)
+	$(BIN)/pip install -q -c constraints.txt -e '.[fuzz]'
+	PYTHONPATH=tests $(BIN)/python -m fuzz --runs $(FUZZ_RUNS)
 
 bench-quick: $(INSTALLED) ## Measure four volumes at 6000x (10 minutes on two cores)
 	$(BIN)/python benchmarks/quick.py
