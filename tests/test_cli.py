@@ -248,11 +248,14 @@ def test_decode_leaves_an_existing_file(file: Path) -> None:
     assert output.read_bytes().startswith(b"\x1f\x8b")
 
 
-@pytest.mark.parametrize("output", ["out.moec", "out.nii.bz2", "out", "-"])
-def test_decode_output_is_nifti(file: Path, output: str) -> None:
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("out.moec", ".nii or .nii.gz"), ("out.nii.bz2", ".nii or .nii.gz"), ("-", "standard output")],
+)
+def test_decode_output_is_nifti_or_dicom(file: Path, output: str, message: str) -> None:
     result = run("decode", file, "-o", output)
     assert result.exit_code == 2
-    assert "must end in .nii or .nii.gz" in result.stderr
+    assert message in " ".join(result.stderr.replace("│", "").split())
     assert names(file.parent) == ["scan.moec"]
 
 

@@ -382,7 +382,9 @@ def test_metadata_round_trip(version: NiftiVersion) -> None:
 
 
 def test_metadata_of_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(UnsupportedVersionError, match="kind 2"):
+    with pytest.raises(UnsupportedVersionError, match="kind 3"):
+        decode_metadata(b"\x03", 1, DEFAULT_LIMITS)
+    with pytest.raises(BitstreamError, match="another kind of volume"):
         decode_metadata(b"\x02", 1, DEFAULT_LIMITS)
 
 

@@ -73,7 +73,7 @@ def constant(tmp_path: Path) -> Path:
     voxels = np.full(SHAPE, 7, np.int16, order="F")
     header = VolumeHeader(voxels.dtype, SHAPE, 7, 7, checksum(voxels))
     payloads = (encode_volume_header(header), b"\0", b"")
-    chunks = [Chunk(kind, data) for kind, data in zip(ChunkType, payloads, strict=False)]
+    chunks = [Chunk(ChunkType(ord(t)), data) for t, data in zip("VGN", payloads, strict=True)]
     path = tmp_path / "constant.moec"
     path.write_bytes(write_container(chunks))
     return path

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,20 +18,22 @@ from inrcodec.bitstream.metadata import decode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, decode_volume_header
 from inrcodec.device import pick_device
 from inrcodec.entropy.network import decode_network
-from inrcodec.errors import BitstreamError, ChecksumError, OutOfMemoryError, naming
+from inrcodec.errors import BitstreamError, ChecksumError, OutOfMemoryError, RegionError, naming
 from inrcodec.exact.evaluate import evaluate
 from inrcodec.exact.network import ExactNetwork
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.output import atomic_output, check_output
 from inrcodec.progress import OnProgress, Progress, ignore_progress
 from inrcodec.quantization import QuantizedModel
 from inrcodec.volume.checksum import OrderedChecksum, checksum
 from inrcodec.volume.geometry import NiftiGeometry, regrid
 from inrcodec.volume.intensity import denormalize
-from inrcodec.volume.nifti import write_nifti
 from inrcodec.volume.sampling_grid import SPATIAL_AXES, SamplingGrid
 from inrcodec.volume.selection import EVERYTHING, Selection
 from inrcodec.volume.volume import Volume
+from inrcodec.volume.write import VolumeOutput
+
+if TYPE_CHECKING:
+    from inrcodec.volume.dicom.series import DicomHeader
 
 _SLAB = 1 << 20
 """Voxels of one value made at a time."""
@@ -47,6 +49,13 @@ class Content:
     """The original NIfTI header, where the file has it."""
     network: QuantizedModel | None
     """None: every voxel has the one value of the header's range."""
+    dicom: DicomHeader | None = None
+    """Of a volume that was DICOM: all of its attributes, or the essential ones."""
+
+    def without_voxels(self) -> Volume:
+        """The volume with its type and shape and no memory behind its voxels."""
+        voxels = np.broadcast_to(self.header.dtype.type(0), self.header.shape)
+        return Volume(voxels, self.geometry, self.header_block, source="", dicom=self.dicom)
 
 
 def decode_file(
@@ -60,24 +69,26 @@ def decode_file(
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress = ignore_progress,
 ) -> Volume:
-    """Decode ``selection`` of the ``.moec`` file ``source`` to the NIfTI file ``output``, and
-    return it.
+    """Decode ``selection`` of the ``.moec`` file ``source`` to ``output``, and return it.
 
-    ``output`` ends in .nii or .nii.gz. Raises what `decode_bytes` does, and an `OutputError` where
-    the output cannot be written, before anything is computed.
+    ``output`` is a NIfTI file (.nii, .nii.gz), a multi-frame DICOM file (.dcm), or a folder for
+    DICOM files: see `VolumeOutput`. Raises what `decode_bytes` does, and an `OutputError` where the
+    output cannot be written, before anything is computed.
     """
-    check_output(output, overwrite)
+    target = VolumeOutput(output, overwrite)
+    target.check()
     with naming(str(source)):
+        data = read_bytes(source, limits)
         volume = decode_bytes(
-            read_bytes(source, limits),
+            data,
             selection=selection,
+            output=target,
             device=device,
             threads=threads,
             limits=limits,
             on_progress=on_progress,
         )
-    with atomic_output(output, overwrite) as file:
-        write_nifti(volume, file, compress=output.name.endswith(".gz"))
+    target.write(volume, parse_content(data, limits).header.raw_bytes / len(data))
     return volume
 
 
@@ -94,6 +105,7 @@ def decode_bytes(
     data: bytes,
     *,
     selection: Selection = EVERYTHING,
+    output: VolumeOutput | None = None,
     device: str = "auto",
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -103,10 +115,15 @@ def decode_bytes(
 
     A whole volume is compared with its checksum. Raises a `BitstreamError` for a damaged file, and,
     before anything is computed, a `RegionError` for a selection that does not fit the volume or its
-    NIfTI header and an `OutOfMemoryError` for one that does not fit into memory.
+    NIfTI header, an `OutOfMemoryError` for one that does not fit into memory, and an
+    ``UnsupportedVolumeError`` for a volume that ``output`` cannot hold.
     """
     content = parse_content(data, limits)
     header, geometry = content.header, content.geometry
+    if output is not None:
+        output.check_volume(content.without_voxels())
+        if not output.is_nifti and selection != EVERYTHING:
+            raise RegionError("a part of a volume is written as NIfTI: name a .nii.gz file")
     grid = selection.grid(header.shape, geometry.spacing(len(header.shape[:SPATIAL_AXES])), limits)
     decoder = Decoder(content, pick_device(device, threads), limits)
     volume = decoder.decode(grid, on_progress)
@@ -138,10 +155,16 @@ def parse_content(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Content:
     """
     chunks = parse_container(data, limits)
     header = decode_volume_header(chunks[ChunkType.VOLUME], limits)
-    geometry = decode_geometry(chunks[ChunkType.GEOMETRY], header.shape)
-    header_block = None
-    if ChunkType.METADATA in chunks:
-        header_block = decode_metadata(chunks[ChunkType.METADATA], geometry.version, limits)
+    header_block, dicom = None, None
+    if ChunkType.DICOM in chunks:
+        # Not at the top: pydicom takes a moment to import, and most files do without.
+        from inrcodec.bitstream.dicom import parse_dicom
+
+        dicom, geometry = parse_dicom(chunks, header.shape, limits)
+    else:
+        geometry = decode_geometry(chunks[ChunkType.GEOMETRY], header.shape)
+        if ChunkType.METADATA in chunks:
+            header_block = decode_metadata(chunks[ChunkType.METADATA], geometry.version, limits)
     payload = chunks[ChunkType.NETWORK]
     network = None
     if header.low != header.high:
@@ -149,7 +172,7 @@ def parse_content(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Content:
         network = decode_network(payload, coordinates, limits)
     elif payload:
         raise BitstreamError("chunk N: a volume of one value has a network")
-    return Content(header, geometry, header_block, network)
+    return Content(header, geometry, header_block, network, dicom)
 
 
 class Decoder:
@@ -183,7 +206,8 @@ class Decoder:
         samples = self.sample(grid, on_progress)
         if grid == whole:
             self._check(checksum(samples))
-        return Volume(samples, geometry, self._content.header_block, source="")
+        dicom = self._content.dicom if grid == whole else None
+        return Volume(samples, geometry, self._content.header_block, source="", dicom=dicom)
 
     def sample(self, grid: SamplingGrid, on_progress: OnProgress = ignore_progress) -> NDArray[Any]:
         """Stored values on ``grid``, in its shape; not compared with the checksum.

@@ -12,7 +12,7 @@ import torch
 
 from inrcodec.architecture import Architecture
 from inrcodec.bitstream.container import Chunk, ChunkType, chunk_sizes, write_container
-from inrcodec.bitstream.geometry import encode_geometry
+from inrcodec.bitstream.geometry import encode_geometry, no_geometry
 from inrcodec.bitstream.metadata import encode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
 from inrcodec.decoder import parse_content, sample
@@ -38,11 +38,11 @@ from inrcodec.progress import OnProgress, Progress, ignore_progress
 from inrcodec.quantization import QuantizedModel
 from inrcodec.volume.checksum import checksum
 from inrcodec.volume.intensity import normalize
-from inrcodec.volume.nifti import read_nifti
+from inrcodec.volume.read import read_volume
 from inrcodec.volume.sampling_grid import SamplingGrid
 from inrcodec.volume.volume import Volume
 
-Metadata = Literal["geometry", "full"]
+Metadata = Literal["geometry", "full", "none"]
 
 _ALWAYS_ALLOWED = 4096
 """Bytes that a file may have however small the volume is."""
@@ -107,6 +107,8 @@ def encode_file(
     experts: int | None = None,
     metadata: Metadata = "geometry",
     nonfinite: Literal["refuse", "zero"] = "refuse",
+    series: str | None = None,
+    allow_irregular: bool = False,
     device: str = "auto",
     threads: int | None = None,
     seed: int = 0,
@@ -114,7 +116,10 @@ def encode_file(
     checkpoint: Path | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> EncodeReport:
-    """Encode the NIfTI file ``source`` to the ``.moec`` file ``output``, whole or not at all.
+    """Encode the NIfTI file or DICOM series ``source`` to the ``.moec`` file ``output``, whole or
+    not at all.
+
+    ``nonfinite``, ``series`` and ``allow_irregular`` are those of `read_volume`.
 
     ``checkpoint`` is as in `encode_volume`; it is removed once ``output`` is written.
 
@@ -125,7 +130,7 @@ def encode_file(
     if checkpoint is not None:
         check_checkpoint(checkpoint, output)
     data, report = encode_volume(
-        read_nifti(source, nonfinite),
+        read_volume(source, nonfinite=nonfinite, series=series, allow_irregular=allow_irregular),
         target=target,
         preset=preset,
         experts=experts,
@@ -167,17 +172,19 @@ def encode_volume(
     header = VolumeHeader.of(volume.data)
     chunks = [
         Chunk(ChunkType.VOLUME, encode_volume_header(header)),
-        Chunk(ChunkType.GEOMETRY, encode_geometry(volume.geometry)),
+        _geometry_chunk(volume, metadata),
         Chunk(ChunkType.NETWORK, b""),
     ]
-    if metadata == "full" and volume.header_block is not None:
-        chunks.append(Chunk(ChunkType.METADATA, encode_metadata(volume.header_block)))
+    if metadata == "full":
+        chunks += _metadata_chunks(volume)
     clock = _Clock()
     network: QuantizedModel | None = None
     budget = target.bytes_for(header)
     around = len(write_container(chunks))
+    # Framing and kind apart, whose few bytes do not decide anything.
+    extra = sum(len(chunk.payload) for chunk in chunks if chunk.type is ChunkType.METADATA)
     if header.low == header.high:
-        _check_budget(budget, around, volume, header)
+        _check_budget(budget, around, extra, volume, header)
         if checkpoint is not None and checkpoint.exists():
             raise InputError(
                 f"{checkpoint}: belongs to another encode: a volume of one value takes no fit; "
@@ -186,14 +193,15 @@ def encode_volume(
     else:
         coordinates = sum(length > 1 for length in header.shape)
         smallest = smallest_network_bytes(coordinates, experts)
-        _check_budget(budget, around + smallest, volume, header)
+        _check_budget(budget, around + smallest, extra, volume, header)
         if budget > max(header.raw_bytes, _ALWAYS_ALLOWED):
             raise BudgetError(
                 f"{volume.source}: {budget} bytes are more than its voxels take "
                 f"({header.raw_bytes}): ask for a smaller file, or keep the original"
             )
         # The empty chunk has one byte for its length: a long one takes another for each 7 bits.
-        room = budget - around - (budget.bit_length() - 1) // 7
+        room = budget - around
+        room -= (room.bit_length() - 1) // 7
         architecture = plan_architecture(room, coordinates, experts)
         if header.voxels * architecture.active_parameters > DEFAULT_LIMITS.work:
             raise BudgetError(
@@ -232,6 +240,31 @@ def encode_volume(
         quality=quality,
         seconds=clock.seconds,
     )
+
+
+def _geometry_chunk(volume: Volume, metadata: Metadata) -> Chunk:
+    if metadata == "none":
+        return Chunk(ChunkType.GEOMETRY, encode_geometry(no_geometry(volume.data.shape)))
+    if volume.dicom is None:
+        return Chunk(ChunkType.GEOMETRY, encode_geometry(volume.geometry))
+    from inrcodec.bitstream.dicom import encode_dicom_header
+    from inrcodec.volume.dicom.essential import essential
+    from inrcodec.volume.dicom.volume import header_of, series_of
+
+    shape = volume.data.shape
+    kept = header_of(essential(series_of(volume)))
+    payload = encode_dicom_header(kept, (shape[2], shape[3] if len(shape) > 3 else 1))
+    return Chunk(ChunkType.DICOM, payload)
+
+
+def _metadata_chunks(volume: Volume) -> list[Chunk]:
+    if volume.dicom is not None:
+        from inrcodec.bitstream.dicom_metadata import encode_dicom_metadata
+
+        return [Chunk(ChunkType.METADATA, encode_dicom_metadata(volume.dicom))]
+    if volume.header_block is not None:
+        return [Chunk(ChunkType.METADATA, encode_metadata(volume.header_block))]
+    return []
 
 
 def _fit(
@@ -274,7 +307,15 @@ def _reporter(stage: str, on_progress: OnProgress) -> Report:
     return report
 
 
-def _check_budget(budget: int, needed: int, volume: Volume, header: VolumeHeader) -> None:
+def _check_budget(
+    budget: int, needed: int, metadata: int, volume: Volume, header: VolumeHeader
+) -> None:
+    if metadata and budget < needed <= budget + metadata:
+        raise BudgetError(
+            f"{volume.source}: the metadata takes {metadata} bytes, {needed - budget} more than "
+            f"the target of {budget} bytes has room for: leave out --metadata full, or ask for "
+            f"{needed} bytes or more"
+        )
     if budget < needed:
         raise BudgetError(
             f"{volume.source}: the target of {budget} bytes is too small: the smallest file is "

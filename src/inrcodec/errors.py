@@ -15,6 +15,9 @@ class InrcodecError(Exception):
 
     exit_code = 1
 
+    table = ""
+    """What there is to choose from, line by line, where the message asks for a choice."""
+
 
 class InputError(InrcodecError):
     """The volume given cannot be encoded as it is: unreadable, unsupported, non-finite."""

@@ -33,6 +33,8 @@ class Info:
     architecture: Architecture | None
     chunk_bytes: dict[str, int]
     """Bytes of each chunk, framing included, by its letter."""
+    modality: str | None = None
+    """Of a volume that was DICOM (CT, MR, ...); None of one that was NIfTI."""
 
     @property
     def ratio(self) -> float:
@@ -52,7 +54,8 @@ class Info:
 
     @property
     def has_full_header(self) -> bool:
-        """Whether the original header is inside, whose free text may identify a patient."""
+        """Whether all of the original header is inside: of DICOM it identifies the patient, of
+        NIfTI its free text may."""
         return chr(ChunkType.METADATA) in self.chunk_bytes
 
     @property
@@ -113,6 +116,7 @@ class Info:
             "qform_code": geometry.qform_code,
             "sform_code": geometry.sform_code,
             "sform": None if sform is None else [[_finite(v) for v in row] for row in sform],
+            "modality": self.modality,
             "full_header": self.has_full_header,
             "network": None if a is None else {**asdict(a), "weights": a.parameters},
             "bits_per_weight": self.bits_per_weight,
@@ -129,7 +133,15 @@ def read_info(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Info:
     """
     chunks = parse_container(data, limits)
     header = decode_volume_header(chunks[ChunkType.VOLUME], limits)
-    geometry = decode_geometry(chunks[ChunkType.GEOMETRY], header.shape)
+    modality = None
+    if ChunkType.DICOM in chunks:
+        # Not at the top: pydicom takes a moment to import, and most files do without.
+        from inrcodec.bitstream.dicom import parse_dicom
+
+        dicom, geometry = parse_dicom(chunks, header.shape, limits)
+        modality = str(dicom.shared.get("Modality", "unknown modality"))
+    else:
+        geometry = decode_geometry(chunks[ChunkType.GEOMETRY], header.shape)
     payload = chunks[ChunkType.NETWORK]
     architecture = None
     if header.low != header.high:
@@ -144,6 +156,7 @@ def read_info(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Info:
         geometry=geometry,
         architecture=architecture,
         chunk_bytes=chunk_sizes(data, limits),
+        modality=modality,
     )
 
 

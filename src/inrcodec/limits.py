@@ -14,6 +14,7 @@ _CLAIMS = {
     "layers": "the file claims {} sine layers",
     "width": "the file claims a layer of {} units",
     "metadata_bytes": "the file claims {} bytes of metadata",
+    "planes": "the file claims {} DICOM planes",
     "work": "decoding takes {} multiplications",
 }
 
@@ -32,6 +33,8 @@ class Limits:
     layers: int = 64
     width: int = 4096
     metadata_bytes: int = 1 << 26
+    planes: int = 1 << 16
+    """Slices times volumes of a DICOM series, whose attributes each take memory."""
     work: int = 1 << 52
     """Multiplications of a weight with a sample: voxels decoded times active parameters."""
 

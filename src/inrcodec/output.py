@@ -61,7 +61,7 @@ def atomic_output(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
@@ -76,7 +76,7 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename in it survive a power loss, where the system can."""
     with suppress(OSError):  # Windows opens no folders, and some network mounts sync none
         descriptor = os.open(folder, os.O_RDONLY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import BinaryIO
@@ -26,6 +26,7 @@ class ChunkType(IntEnum):
 
     VOLUME = ord("V")
     GEOMETRY = ord("G")
+    DICOM = ord("D")
     NETWORK = ord("N")
     METADATA = ord("m")
 
@@ -36,6 +37,8 @@ class ChunkType(IntEnum):
 
 
 _ORDER = tuple(ChunkType)
+_GEOMETRIES = {ChunkType.GEOMETRY, ChunkType.DICOM}
+"""A file has one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,13 @@ def read_file(file: BinaryIO, limits: Limits) -> bytes:
 def write_container(chunks: Sequence[Chunk]) -> bytes:
     """Return the file that holds ``chunks``.
 
-    Raises ``ValueError`` unless they are the three critical chunks in order, each once, and then
-    at most one metadata chunk.
+    Raises ``ValueError`` unless they are V, G or D, N in that order, each once, and then at most
+    one m.
     """
     types = [chunk.type for chunk in chunks]
-    if types not in (list(_ORDER[:-1]), list(_ORDER)):
-        raise ValueError(f"chunks {[chr(t) for t in types]} are not V, G, N and at most one m")
+    both = set(types) >= _GEOMETRIES
+    if types != [t for t in _ORDER if t in types] or _missing(types) or both:
+        raise ValueError(f"chunks {[chr(t) for t in types]} are not V, G or D, N, at most one m")
     writer = ByteWriter()
     writer.raw(MAGIC)
     writer.u8(FORMAT_VERSION)
@@ -113,10 +117,20 @@ def parse_container(data: bytes, limits: Limits) -> dict[ChunkType, bytes]:
         payloads[chunk_type] = frame.payload
     if list(payloads) != [t for t in _ORDER if t in payloads]:
         raise BitstreamError("chunks are not in the order V, G, N, m")
-    for chunk_type in ChunkType:
-        if chunk_type.critical and chunk_type not in payloads:
-            raise BitstreamError(f"required chunk '{chr(chunk_type)}' is missing")
+    if missing := _missing(payloads):
+        raise BitstreamError(f"required chunk {missing} is missing")
+    if payloads.keys() >= _GEOMETRIES:
+        raise BitstreamError("chunks 'G' and 'D' exclude each other")
     return payloads
+
+
+def _missing(types: Collection[ChunkType]) -> str:
+    """The first chunk that a file needs and is not among ``types``, for a message; or nothing."""
+    if ChunkType.VOLUME not in types:
+        return "'V'"
+    if not _GEOMETRIES & set(types):
+        return "'G'"
+    return "" if ChunkType.NETWORK in types else "'N'"
 
 
 def chunk_sizes(data: bytes, limits: Limits) -> dict[str, int]:

@@ -97,6 +97,12 @@ def encode_geometry(geometry: NiftiGeometry) -> bytes:
     return writer.getvalue()
 
 
+def no_geometry(shape: tuple[int, ...]) -> NiftiGeometry:
+    """The geometry of the shortest chunk G: voxels of 1, in no space."""
+    flags = _Flag.NIFTI2 if max(shape) > NIFTI1_MAX_LENGTH else 0
+    return decode_geometry(bytes([flags]), shape)
+
+
 def decode_geometry(payload: bytes, shape: tuple[int, ...]) -> NiftiGeometry:
     """Read the payload of chunk G; ``shape`` is the grid of chunk V.
 

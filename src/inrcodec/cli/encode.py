@@ -35,7 +35,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     "-o",
     "--output",
     type=options.FILE,
-    help="The .moec file; - is standard output.  [default: SOURCE with .moec for .nii or .nii.gz]",
+    help="The .moec file; - is standard output.  [default: SOURCE with .moec for its suffix]",
 )
 @click.option(
     "-r",
@@ -82,10 +82,11 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 )
 @click.option(
     "--metadata",
-    type=click.Choice(["geometry", "full"]),
+    type=click.Choice(["geometry", "full", "none"]),
     default="geometry",
     show_default=True,
-    help="What to keep of the header; full includes free text, which may identify a patient.",
+    help="What to keep of the header: what shows the image right; all of it, which may identify a "
+    "patient; nothing but shape and type.",
 )
 @click.option(
     "--nonfinite",
@@ -99,6 +100,16 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     type=click.Path(path_type=Path),
     metavar="PATH",
     help="Keep the fit's state in this file: after an interruption, the same command goes on.",
+)
+@click.option(
+    "--series",
+    metavar="UID|N",
+    help="DICOM: which series of a folder or archive; without it, several are listed.",
+)
+@click.option(
+    "--allow-irregular",
+    is_flag=True,
+    help="DICOM: accept slices at unequal steps, which keep their positions.",
 )
 @options.device
 @options.threads
@@ -115,8 +126,10 @@ def encode(
     preset: str,
     experts: int | None,
     seed: int,
-    metadata: Literal["geometry", "full"],
+    metadata: Literal["geometry", "full", "none"],
     nonfinite: Literal["refuse", "zero"],
+    series: str | None,
+    allow_irregular: bool,
     checkpoint: Path | None,
     device: str,
     threads: int | None,
@@ -125,10 +138,11 @@ def encode(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Encode a NIfTI file to a .moec file.
+    """Encode a NIfTI file or a DICOM series to a .moec file.
 
-    SOURCE is a .nii or .nii.gz file. Give the size of the .moec file by exactly one of --ratio,
-    --bytes and --bpv. The figures reported are measured on the decoded file.
+    SOURCE is a .nii or .nii.gz file; or a folder, a zip or tar archive, or a file of DICOM. Give
+    the size of the .moec file by exactly one of --ratio, --bytes and --bpv. The figures reported
+    are measured on the decoded file.
     """
     if sum(size is not None for size in (ratio, file_bytes, bpv)) != 1:
         raise click.UsageError("give exactly one of -r/--ratio, --bytes and --bpv (say, -r 1000).")
@@ -144,9 +158,13 @@ def encode(
                 from inrcodec.fitting.checkpoint import check_checkpoint, remove_checkpoint
 
                 check_checkpoint(checkpoint, output)
-            from inrcodec.volume.nifti import read_nifti
+            from inrcodec.volume.read import read_volume
 
-            volume = read_nifti(source, nonfinite)
+            volume = read_volume(
+                source, nonfinite=nonfinite, series=series, allow_irregular=allow_irregular
+            )
+            if volume.skipped and not quiet:
+                click.echo(f"inrcodec: {volume.skipped} files are no DICOM images", err=True)
 
             from inrcodec.encoder import Target, encode_volume
 
@@ -174,12 +192,12 @@ def encode(
 
 
 def _default_output(source: Path) -> Path:
-    name = source.name
-    for suffix in (".nii.gz", ".nii"):
+    name = source.resolve().name  # of "." too
+    for suffix in (".nii.gz", ".nii", ".dcm", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar"):
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             break
-    return source.parent / f"{name}.moec"
+    return (source if source.name else source.resolve()).parent / f"{name}.moec"
 
 
 def _dtype_peak(report: EncodeReport) -> int | None:

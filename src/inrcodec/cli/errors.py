@@ -38,7 +38,10 @@ def cli_errors(debug: bool) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
     except InrcodecError as error:
-        _fail(f"error: {error}", error.exit_code, debug)
+        show_error(f"error: {error}", debug)
+        if error.table:
+            click.echo(error.table, err=True)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED, debug)
     except _Terminated:

@@ -58,7 +58,14 @@ def _rows(name: str, info: Info) -> dict[str, str]:
         f"{axis} {length:g} {unit or '(no unit)'}"
         for axis, length, unit in zip(info.axes, info.spacing, info.units, strict=True)
     )
-    kept = "full header (may identify a patient)" if info.has_full_header else "geometry only"
+    if info.modality is None:
+        kept = "full header (may identify a patient)" if info.has_full_header else "geometry only"
+        metadata = f"NIfTI-{geometry.version}, {kept}"
+    else:
+        kept = "all attributes (they identify the patient)"
+        if not info.has_full_header:
+            kept = "what shows the image, nothing that identifies the patient"
+        metadata = f"DICOM {info.modality}, {kept}"
     return {
         "file": name,
         "size": size_row(info.file_bytes, info.ratio, info.bits_per_voxel),
@@ -66,7 +73,7 @@ def _rows(name: str, info: Info) -> dict[str, str]:
         "volume": f"{shape} {header.dtype.name}",
         "values": values,
         "spacing": spacing,
-        "metadata": f"NIfTI-{geometry.version}, {kept}",
+        "metadata": metadata,
         "network": network_row(info.architecture, info.bits_per_weight),
         "chunks": ", ".join(f"{letter} {size:,}" for letter, size in info.chunk_bytes.items())
         + " bytes",

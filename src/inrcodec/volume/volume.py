@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from inrcodec.volume.geometry import NiftiGeometry
+
+if TYPE_CHECKING:
+    from inrcodec.volume.dicom.series import DicomHeader
 
 MAX_AXES = 4
 
@@ -29,3 +32,7 @@ class Volume:
     """The header verbatim (348 or 540 bytes); carries free text. None: not kept."""
     source: str
     """Where the volume comes from, for messages."""
+    dicom: DicomHeader | None = None
+    """The attributes of a volume that was a DICOM series; ``geometry`` is made of them."""
+    skipped: int = 0
+    """Files that were passed over to read it: not DICOM, or without an image."""
