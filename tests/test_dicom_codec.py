@@ -22,7 +22,11 @@ from pydicom.sequence import Sequence
 from inrcodec import encoder
 from inrcodec.bitstream.container import ChunkType, parse_container
 from inrcodec.bitstream.dicom import decode_dicom_header, encode_dicom_header
-from inrcodec.bitstream.dicom_metadata import decode_dicom_metadata, encode_dicom_metadata
+from inrcodec.bitstream.dicom_metadata import (
+    decode_dicom_metadata,
+    encode_dicom_metadata,
+    read_attributes,
+)
 from inrcodec.cli import main
 from inrcodec.decoder import decode_bytes, parse_content
 from inrcodec.encoder import Target, encode_volume
@@ -67,9 +71,9 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def encode(source: Path, *options: object) -> Path:
+def encode(source: Path, *options: object, size: int = 600) -> Path:
     output = source.parent / "x.moec"
-    result = run("encode", source, "--bytes", 2500, "-o", output, "-f", *options)
+    result = run("encode", source, "--bytes", size, "-o", output, "-f", *options)
     assert result.exit_code == 0, result.stderr
     return output
 
@@ -79,7 +83,7 @@ def slices_of(folder: Path) -> list[Dataset]:
 
 
 def test_a_series_comes_back_where_it_was(folder: Path) -> None:
-    encoded = encode(folder)
+    encoded = encode(folder, size=1200)
     assert run("decode", encoded, "-o", folder.parent / "out").exit_code == 0
     back = slices_of(folder.parent / "out")
     assert len(back) == SLICES
@@ -97,10 +101,9 @@ def test_a_series_comes_back_where_it_was(folder: Path) -> None:
         assert decoded.ImageType[0] == "DERIVED"
         assert "SeriesDescription" not in decoded and not decoded.PatientName
         assert decoded.SeriesInstanceUID != original.SeriesInstanceUID
-        error = decoded.pixel_array.astype(float) - stored(k)
-        assert np.abs(error).mean() < 250
     voxels = decode_bytes(encoded.read_bytes()).data
-    assert np.array_equal(back[2].pixel_array, voxels[:, :, 2].T)
+    for k, decoded in enumerate(back):
+        assert np.array_equal(decoded.pixel_array, voxels[:, :, k].T)
 
 
 def test_nothing_that_identifies_is_in_the_file(folder: Path) -> None:
@@ -113,7 +116,7 @@ def test_nothing_that_identifies_is_in_the_file(folder: Path) -> None:
 
 
 def test_full_metadata_brings_every_attribute_back(folder: Path) -> None:
-    encoded = encode(folder, "--metadata", "full")
+    encoded = encode(folder, "--metadata", "full", size=1500)
     original, back = read_dicom(folder), parse_content(encoded.read_bytes()).dicom
     assert back is not None
     assert back.shared == original.shared and list(back.frames) == list(original.frames)
@@ -161,14 +164,14 @@ def test_several_series_are_listed_and_picked(folder: Path) -> None:
     for k in range(3):
         other = image(k, stored(k), SeriesInstanceUID="1.2.3.5", SOPInstanceUID=f"1.2.3.5.{k}")
         save(other, folder / "other" / f"{k}.dcm")
-    result = run("encode", folder, "--bytes", 1500)
+    result = run("encode", folder, "--bytes", 600)
     assert result.exit_code == 3 and "--series" in result.stderr
     encoded = encode(folder, "--series", "1.2.3.5")
     assert parse_content(encoded.read_bytes()).header.shape == (20, 24, 3)
 
 
 def test_files_that_are_no_images_are_counted(folder: Path) -> None:
-    result = run("encode", folder, "--bytes", 1500)
+    result = run("encode", folder, "--bytes", 600)
     assert "1 files are no DICOM images" in result.stderr or "1 file" in result.stderr
     assert (folder.parent / "ct.moec").exists()
 
@@ -313,7 +316,7 @@ def test_more_planes_than_the_limit_are_refused(folder: Path) -> None:
     payload = encode_dicom_header(header, planes)
     for read in (
         lambda: decode_dicom_header(payload, (1 << 20, 1), DEFAULT_LIMITS),
-        lambda: decode_dicom_metadata(b"", 5, Limits(planes=4)),
+        lambda: read_attributes(b"", 5, Limits(planes=4)),
     ):
         with pytest.raises(LimitExceededError) as error:
             read()

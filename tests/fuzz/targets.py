@@ -102,6 +102,21 @@ def _any_table(reader: ByteReader) -> FrequencyTable:
     return FrequencyTable(reader.u8() - 128, np.diff(np.array(sorted(ends), np.int64)))
 
 
+def dicom(data: bytes) -> None:
+    """Chunk D of five slices at two times, and the geometry that it gives them."""
+    from inrcodec.bitstream.dicom import decode_dicom_header  # pydicom, which the others do without
+    from inrcodec.volume.dicom.volume import geometry_of
+
+    geometry_of(decode_dicom_header(data, (5, 2), LIMITS), (4, 6, 5, 2))
+
+
+def dicom_metadata(data: bytes) -> None:
+    """All attributes of two planes, without the zstandard frame around them."""
+    from inrcodec.bitstream.dicom_metadata import read_attributes
+
+    read_attributes(data, 2, LIMITS)
+
+
 def info(data: bytes) -> None:
     read_info(data, LIMITS).as_dict()
 
@@ -115,6 +130,7 @@ def content(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
-        container, volume_header, geometry, metadata, network, entropy, lanes, info, content
+        container, volume_header, geometry, metadata, network, entropy, lanes, dicom,
+        dicom_metadata, info, content,
     )
 }  # fmt: skip

@@ -45,9 +45,11 @@ MUTATORS = {
 def fuzz(name: str, runs: int) -> None:
     """Fuzz one target; ends the process."""
     target = TARGETS[name]
-    if name == "content":
-        with atheris.instrument_imports(include=["inrcodec"]):
-            import inrcodec.decoder  # noqa: F401
+    with atheris.instrument_imports(include=["inrcodec"]):
+        if name == "content":
+            import inrcodec.decoder
+        if name.startswith("dicom"):
+            import inrcodec.bitstream.dicom  # noqa: F401
     for wire in range(MAX_WIRE + 1):
         Distribution(wire).table()  # kept for good, whatever the input
     corpus = FOLDER / name

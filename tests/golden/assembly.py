@@ -20,17 +20,13 @@ def container(chunks: Chunks, version: int = FORMAT_VERSION, count: int | None =
 
 
 def chunk(letter: str, payload: bytes) -> bytes:
-    """One framed chunk."""
+    """One chunk with its length and CRC-32."""
     writer = ByteWriter()
     writer.raw(letter.encode("latin-1"))
     writer.varint(len(payload))
     writer.raw(payload)
-    return sealed(writer.getvalue())
-
-
-def sealed(framed: bytes) -> bytes:
-    """The bytes of a chunk before its CRC-32, and that."""
-    return framed + zlib.crc32(framed).to_bytes(4, "little")
+    writer.uint(zlib.crc32(writer.getvalue()), 4)
+    return writer.getvalue()
 
 
 def network_fields(

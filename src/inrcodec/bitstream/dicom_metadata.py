@@ -57,8 +57,13 @@ def decode_dicom_metadata(payload: bytes, planes: int, limits: Limits) -> DicomH
     Raises ``LimitExceededError`` for more planes or bytes than ``limits`` allow,
     ``BitstreamError`` for anything that breaks the format.
     """
+    return read_attributes(unpack(payload, MetadataKind.DICOM_ATTRIBUTES, limits), planes, limits)
+
+
+def read_attributes(data: bytes, planes: int, limits: Limits) -> DicomHeader:
+    """Read what the zstandard frame holds. Raises what ``decode_dicom_metadata`` does."""
     limits.check("planes", planes)
-    reader = ByteReader(unpack(payload, MetadataKind.DICOM_ATTRIBUTES, limits))
+    reader = ByteReader(data)
     flags = reader.u8()
     if flags & ~_ENHANCED:
         raise BitstreamError("chunk m: reserved flags are set")
