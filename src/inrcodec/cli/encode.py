@@ -14,7 +14,7 @@ from inrcodec.cli import options
 from inrcodec.cli.errors import cli_errors
 from inrcodec.cli.progress import progress_display
 from inrcodec.cli.streams import STANDARD, check_moec_output, moec_output, standard_output
-from inrcodec.cli.tables import network_row, print_table, size_row
+from inrcodec.cli.tables import chunks_row, network_row, print_table, size_row
 from inrcodec.planner import Preset
 
 if TYPE_CHECKING:
@@ -216,6 +216,7 @@ def _report_rows(output: Path, report: EncodeReport) -> dict[str, str]:
         "PSNR": psnr,
         "SSIM": f"{quality.ssim:.4f}",
         "error": f"{quality.max_error:.6g} at most, {quality.mae:.4g} on average",
+        "chunks": chunks_row(report.chunk_bytes),
         "network": network_row(report.architecture, report.bits_per_weight),
         "time": ", ".join(f"{stage} {lap:.1f} s" for stage, lap in report.seconds.items()),
     }

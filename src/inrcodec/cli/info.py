@@ -11,7 +11,7 @@ import click
 from inrcodec.cli import options
 from inrcodec.cli.errors import cli_errors
 from inrcodec.cli.streams import read_moec, standard_output, stream_name
-from inrcodec.cli.tables import network_row, print_table, size_row
+from inrcodec.cli.tables import chunks_row, network_row, print_table, size_row
 from inrcodec.errors import naming
 from inrcodec.limits import Limits
 
@@ -75,7 +75,6 @@ def _rows(name: str, info: Info) -> dict[str, str]:
         "spacing": spacing,
         "metadata": metadata,
         "network": network_row(info.architecture, info.bits_per_weight),
-        "chunks": ", ".join(f"{letter} {size:,}" for letter, size in info.chunk_bytes.items())
-        + " bytes",
+        "chunks": chunks_row(info.chunk_bytes),
         "note": NOTICE,
     }

@@ -34,6 +34,14 @@ def size_row(file_bytes: int, ratio: float, bits_per_voxel: float) -> str:
     return f"{file_bytes:,} bytes, ratio {ratio:,.1f}, {bits_per_voxel:.3g} bits per voxel"
 
 
+_CHUNKS = {"V": "volume", "G": "geometry", "D": "DICOM", "N": "network", "m": "metadata"}
+
+
+def chunks_row(chunk_bytes: Mapping[str, int]) -> str:
+    parts = (f"{_CHUNKS.get(letter, letter)} {size:,}" for letter, size in chunk_bytes.items())
+    return ", ".join(parts) + " bytes"
+
+
 def network_row(architecture: Architecture | None, bits_per_weight: float | None) -> str:
     a = architecture
     if a is None:
