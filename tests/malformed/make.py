@@ -368,6 +368,9 @@ CASES: dict[str, Malformed] = {
         f"order_{order}": Malformed(container(chunks(*order)), BitstreamError, "order V, G, N, m")
         for order in ("GVN", "VNG", "NGV", "mVGN", "VmGN", "VGmN")
     },
+    "chunks_G_and_D": Malformed(
+        container(chunks("V", "G", "D", "N")), BitstreamError, "exclude each other"
+    ),
     **{
         f"missing_{missing}": Malformed(
             container([pair for pair in parts() if pair[0] != missing]),
