@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 
@@ -122,7 +123,9 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _decode(data: bytes, characters: str | list[str]) -> Dataset:
     try:
-        with config.disable_value_validation():  # values come back as they were, however wrong
+        # Values come back as they were, however wrong.
+        with config.disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             encodings = convert_encodings(characters)
             stream = io.BytesIO(data)
             dataset = read_dataset(stream, False, True, len(data), parent_encoding=encodings)
