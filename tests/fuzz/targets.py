@@ -80,7 +80,7 @@ def lanes(data: bytes) -> None:
     counts, tables, stream = segments(ByteReader(data))
     if sum(counts):
         joined = rans._Segments(counts, tables)
-        symbols = rans._decode_interleaved(stream, LANES, joined)
+        symbols = rans._decode_interleaved(stream, LANES, counts, tables)
         assert rans._encode_interleaved(joined.rows_of(symbols), LANES, joined) == stream
 
 

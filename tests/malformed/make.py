@@ -190,6 +190,13 @@ DEEPEST_NAMES = [spec.name for spec in DEEPEST.tensors]
 WIDE_FIELDS = [(0, 0, WIDEST - index) for index in range(len(DEEPEST_NAMES))]
 """As many distributions as the limits allow, the widest among them: 9 MB of frequencies."""
 
+DEEPEST_MANY = Architecture(1, 2, 3, 61, 363, 1, gate_width=1)
+"""The same with many lanes: wide in the encoder, whose zeros take no bits."""
+DEEPEST_MANY_FIELDS = {
+    spec.name: (0, 0, 0 if spec.name.startswith("encoder") else WIDEST - index)
+    for index, spec in enumerate(DEEPEST_MANY.tensors)
+}
+
 NARROW = Architecture(1, 2, 2, 1, 1, 1, gate_width=1)
 WIDE = Architecture(1, 2, 1, 1, 128, 1, gate_width=1)
 
@@ -646,6 +653,9 @@ CASES: dict[str, Malformed] = {
     ),
     "lanes_word_left": in_network(MANY_LANES + bytes(4), STATE),
     "lanes_last_state": in_network(with_another_weight(), STATE),
+    "lanes_widest_distributions": in_network(
+        network(DEEPEST_MANY, DEEPEST_MANY_FIELDS) + bytes(4), STATE
+    ),
     # Chunk m
     "metadata_empty": Malformed(moec(metadata=b""), TruncatedError, SHORT, info=False),
     "metadata_kind_0": Malformed(

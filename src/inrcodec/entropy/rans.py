@@ -84,7 +84,7 @@ def rans_decode(
     lanes = lane_count(total)
     if lanes == 1:
         return _decode_single(data, counts, tables)
-    return _decode_interleaved(data, lanes, _Segments(counts, tables))
+    return _decode_interleaved(data, lanes, counts, tables)
 
 
 def _total(counts: Sequence[int], tables: Sequence[FrequencyTable]) -> int:
@@ -95,11 +95,7 @@ def _total(counts: Sequence[int], tables: Sequence[FrequencyTable]) -> int:
 
 
 class _Segments:
-    """The distinct tables end to end, one row a (table, symbol), and which segment uses which.
-
-    ``bounds`` (rows,) is the running sum of all frequencies: the row of slot s of table t is the
-    last one whose bound is at most ``(t << PRECISION) + s``, since every table sums to the same.
-    """
+    """The distinct tables end to end, one row a (table, symbol), and which segment uses which."""
 
     def __init__(self, counts: Sequence[int], tables: Sequence[FrequencyTable]) -> None:
         self.total = _total(counts, tables)
@@ -114,9 +110,6 @@ class _Segments:
             [np.empty(0, np.int64), *(table.frequencies for table in distinct)]
         )
         self.bounds = np.cumsum(self.frequencies) - self.frequencies
-        self.symbols: NDArray[np.int32] = (
-            np.arange(self.frequencies.size) + np.repeat(self.lowest - self.first_row, sizes)
-        ).astype(np.int32)
 
     def rows_of(self, symbols: NDArray[np.integer]) -> NDArray[np.int32]:
         """The row of every symbol, shape (n,)."""
@@ -200,7 +193,9 @@ def _encode_interleaved(rows: NDArray[np.int32], lanes: int, segments: _Segments
     return states.astype("<u8").tobytes() + np.concatenate(steps).tobytes()
 
 
-def _decode_interleaved(data: bytes, lanes: int, segments: _Segments) -> NDArray[np.int32]:
+def _decode_interleaved(
+    data: bytes, lanes: int, counts: Sequence[int], tables: Sequence[FrequencyTable]
+) -> NDArray[np.int32]:
     header = 8 * lanes
     if len(data) < header or len(data) % 4:
         raise TruncatedError("the entropy-coded stream ends inside a state or word: cut file")
@@ -208,41 +203,53 @@ def _decode_interleaved(data: bytes, lanes: int, segments: _Segments) -> NDArray
     if initial.min() < _LOWER or initial.max() >= _LOWER << 32:
         raise BitstreamError("a state of the entropy-coded stream is out of range: damaged file")
     states = initial.astype(np.int64)
-    words = np.frombuffer(data, "<u4", offset=header).astype(np.int64)
-    frequencies, bounds = segments.frequencies, segments.bounds
-    starts = bounds & _SLOTS
-    ends = bounds + frequencies
-    # The row at the start of each run of 256 slots: it is that of most slots of the run.
-    runs = np.arange(0, 1 << PRECISION, 1 << _RUN_LOG2)
-    row_of_run = np.concatenate(
-        [
-            (bounds.searchsorted(runs + first_slot, "right") - 1).astype(np.int32)
-            for first_slot in range(0, int(ends[-1]), 1 << PRECISION)
-        ]
-    )
-    table_of = np.repeat(segments.table_of, segments.counts)
-    rows = np.empty(segments.total, np.int64)
-    position = 0
-    for begin in range(0, rows.size, lanes):
-        table = table_of[begin : begin + lanes].astype(np.int64)
-        state = states[: table.size]
-        slot = state & _SLOTS
-        place = (table << PRECISION) + slot
-        row = row_of_run[place >> _RUN_LOG2]
-        further = (ends[row] <= place).nonzero()[0]
-        row[further] = bounds.searchsorted(place[further], "right") - 1
-        rows[begin : begin + lanes] = row
-        state >>= PRECISION
-        state *= frequencies[row]
-        state += slot - starts[row]
-        empty = (state < _LOWER).nonzero()[0]
-        refill = words[position : position + empty.size]
-        if refill.size < empty.size:
-            raise TruncatedError("the entropy-coded stream ends before its last symbol: cut file")
-        state[empty] = state[empty] << 32 | refill
-        position += empty.size
+    words = np.frombuffer(data, "<u4", offset=header)
+    symbols = np.empty(sum(counts), np.int32)
+    position = begin = 0
+    for count, table in zip(counts, tables, strict=True):
+        # One table at a time: the lookups of all of the widest would take 100 MB.
+        lookup = _Lookup(table)
+        last = begin + count
+        while begin < last:
+            lane = begin % lanes
+            end = min(last, begin - lane + lanes)
+            state = states[lane : lane + end - begin]
+            symbols[begin:end] = lookup.step(state)
+            symbols[begin:end] += table.lowest
+            empty = (state < _LOWER).nonzero()[0]
+            refill = words[position : position + empty.size]
+            if refill.size < empty.size:
+                raise TruncatedError(
+                    "the entropy-coded stream ends before its last symbol: cut file"
+                )
+            state[empty] = state[empty] << 32 | refill
+            position += empty.size
+            begin = end
     if position != words.size or np.any(states != _LOWER):
         raise BitstreamError(
             "the entropy-coded stream does not return to its first state: damaged file"
         )
-    return segments.symbols[rows]
+    return symbols
+
+
+class _Lookup:
+    """A table by slot: the index of the symbol that owns it, found for many states together."""
+
+    def __init__(self, table: FrequencyTable) -> None:
+        self.frequencies = table.frequencies
+        self.ends = np.cumsum(table.frequencies)
+        self.starts = self.ends - table.frequencies
+        # The index at the start of each run of 256 slots: it is that of most slots of the run.
+        runs = np.arange(0, 1 << PRECISION, 1 << _RUN_LOG2)
+        self.index_of_run: NDArray[np.int64] = self.ends.searchsorted(runs, "right")
+
+    def step(self, state: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Take one symbol out of every state, in place; their indices in the alphabet."""
+        slot = state & _SLOTS
+        index: NDArray[np.int64] = self.index_of_run[slot >> _RUN_LOG2]
+        further = (self.ends[index] <= slot).nonzero()[0]
+        index[further] = self.ends.searchsorted(slot[further], "right")
+        state >>= PRECISION
+        state *= self.frequencies[index]
+        state += slot - self.starts[index]
+        return index
