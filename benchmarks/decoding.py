@@ -27,7 +27,7 @@ from inrcodec.decoder import Content, parse_content
 from inrcodec.errors import BudgetError
 from inrcodec.metrics import measure
 from inrcodec.model.grid import Grid
-from inrcodec.model.moe import MoEINR
+from inrcodec.model.network import from_quantized
 from inrcodec.volume.nifti import read_nifti
 
 VOLUMES = (
@@ -39,7 +39,7 @@ ALL_RATIOS = (6000, 1024, 256, 64)
 """Of the first volume, the one that the decoder's targets are set for."""
 
 COLUMNS = (
-    "volume", "ratio", "bytes", "weights", "experts", "float dB", "decoded dB", "cost dB",
+    "volume", "ratio", "bytes", "weights", "partition", "float dB", "decoded dB", "cost dB",
     "decode s", "1 % region s", "quarter scale s", "peak MB above output",
 )  # fmt: skip
 
@@ -96,7 +96,7 @@ def float_voxels(content: Content) -> NDArray[np.generic]:
     """What the weights of the file give in float32, without the format's fixed point."""
     header, network = content.header, content.network
     assert network is not None
-    model = MoEINR.from_quantized(network)
+    model = from_quantized(network)
     grid = Grid(header.shape, torch.device("cpu"))
     voxels = np.empty(header.voxels, header.dtype)
     half = (float(header.high) - float(header.low)) / 2
@@ -129,7 +129,7 @@ def row(source: Path, name: str, ratio: int, folder: Path, preset: str) -> list[
     )
     return [
         name, str(ratio), f"{encoded.stat().st_size:,}", f"{network.architecture.parameters:,}",
-        str(network.architecture.experts), f"{in_float:.3f}", f"{exact:.3f}",
+        network.architecture.partition.value, f"{in_float:.3f}", f"{exact:.3f}",
         f"{in_float - exact:.4f}", f"{seconds:.1f}",
         f"{run(*decode, '--roi', region)[0]:.2f}", f"{run(*decode, '--scale', '0.25')[0]:.2f}",
         f"{peak - header.raw_bytes / 1e6:.0f}",

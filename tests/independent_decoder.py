@@ -10,7 +10,7 @@ a reader to reject.
 """
 
 # The names of the document's formulas are kept, capital letters included.
-# ruff: noqa: N806
+# ruff: noqa: N803, N806
 
 from __future__ import annotations
 
@@ -432,107 +432,201 @@ def quaternion_affine(fields: Geometry, w: int) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Tensor:
-    integers: Integers
-    step_exponent: int
-
-
-@dataclass(frozen=True)
 class Layer:
-    """A matrix and its bias; those of all experts together have one more axis, the first."""
+    """A row of a table of tensors: matrices and their biases, one for each member (a node of a
+    level, an expert) or a single one, and what the exact arithmetic says of such a layer."""
 
-    matrix: Tensor
-    bias: Tensor
-
-    def expert(self, e: int) -> Layer:
-        return Layer(
-            Tensor(self.matrix.integers[e], self.matrix.step_exponent),
-            Tensor(self.bias.integers[e], self.bias.step_exponent),
-        )
+    matrices: list[Integers]
+    biases: list[Integers]
+    s: int
+    t: int
+    f: int
+    M: int
 
     @property
-    def size(self) -> int:
-        return self.matrix.integers.size + self.bias.integers.size
+    def u(self) -> int:
+        return min(self.s - self.f, self.t)
+
+    def size(self, member: int = 0) -> int:
+        return self.matrices[member].size + self.biases[member].size
 
 
 @dataclass(frozen=True)
-class Network:
+class Kind:
+    """Of a layer yet to be read: rows and columns of its matrices, and M."""
+
+    shapes: list[tuple[int, int]]
+    M: int = 2**12
+    f: int = 12
+
+
+OF_COORDINATES = {"M": 2**20, "f": 20}
+
+
+@dataclass(frozen=True)
+class Tree:
+    D: int
+    finer: bool
+    levels: list[list[Layer]]
+    heads: Layer
+
+
+@dataclass(frozen=True)
+class Mixture:
+    finer: bool
     experts: int
     active_experts: int
-    encoder_layers: list[Layer]
+    encoder: list[Layer]
+    gate_reads: int
+    gate_encoder: list[Layer]
     gate_layers: list[Layer]
-    gate_output: list[Layer]
+    gate_output: Layer
     expert_layers: list[Layer]
     decoder: Layer
 
-    def layers(self) -> Iterator[tuple[Layer, int, int]]:
-        """Each layer with its f and its M."""
-        for number, layer in enumerate(self.encoder_layers):
-            yield layer, 20 if number == 0 else 12, 2**20 if number == 0 else 2**12
-        for number, layer in enumerate([*self.gate_layers, *self.gate_output]):
-            yield layer, 12, 2**12 if number == 0 else 2**20
-        for layer in [*self.expert_layers, self.decoder]:
-            yield layer, 12, 2**12
+
+Network = Tree | Mixture
+
+
+def positive(chunk: Reader) -> int:
+    value = chunk.varint()
+    require(value >= 1, "a number or a width is 0")
+    return value
 
 
 def read_network(payload: bytes, volume: Volume) -> Network:
     chunk = Reader(payload)
-    E = chunk.varint()
-    encoder_layers = chunk.varint()
-    expert_layers = chunk.varint()
-    F = chunk.varint()
-    W = chunk.varint()
-    H = chunk.varint() if E > 1 else 0
-    active_experts = chunk.varint() if E > 1 else 1
-    require(min(E, encoder_layers, expert_layers, F, W) >= 1, "a number or a width is 0")
-    require(active_experts in (1, 2), "neither one nor two active experts")
-    require(E <= LIMIT_EXPERTS, "the experts are over the limit")
-    require(encoder_layers + expert_layers <= LIMIT_LAYERS, "the layers are over the limit")
-    require(max(F, W, H) <= LIMIT_WIDTH, "a width is over the limit")
-
     D = sum(length > 1 for length in volume.lengths)
-    encoder_shapes = [(F, D), *[(F, F)] * (encoder_layers - 1)]
-    gate_shapes = [(H, F), (H, H)] if E > 1 and H > 0 else []
-    gate_output_shapes = [(E, H if H > 0 else F)] if E > 1 else []
-    expert_shapes = [(E, W, F), *[(E, W, W)] * (expert_layers - 1)]
-    shapes: list[tuple[int, ...]] = []
-    for matrix in [
-        *[*encoder_shapes, *gate_shapes, *gate_output_shapes, *expert_shapes],
-        (1, W),
-    ]:
-        shapes += [matrix, matrix[:-1]]
-    sizes = [math.prod(shape) for shape in shapes]
-    require(sum(sizes) <= LIMIT_PARAMETERS, "the parameters are over the limit")
+    kind = chunk.u8()
+    family, finer = kind % 4, kind & 4 > 0
+    require(kind < 8 and family < 2, "the kind of the network is reserved")
+    network = (read_mixture if family else read_tree)(chunk, D, finer)
+    check_work(network, math.prod(volume.lengths))
+    return network
 
-    pairs = [(chunk.u8() - 24, chunk.u8()) for _ in shapes]
+
+def read_tree(chunk: Reader, D: int, finer: bool) -> Tree:
+    number = chunk.varint()
+    require(1 <= number <= 16, "neither 1 to 16 levels")
+    require(2 ** (D * (number - 1)) <= LIMIT_EXPERTS, "the leaves are over the limit")
+    layers, widths = [], []
+    for level in range(number):
+        layers.append(positive(chunk))
+        widths.append(read_widths(chunk, 2 ** (D * level)))
+    require(sum(layers) <= LIMIT_LAYERS, "the layers are over the limit")
+    kinds = []
+    for level in range(number):
+        for layer in range(layers[level]):
+            root = level == 0 and layer == 0
+            shapes = []
+            for n, w in enumerate(widths[level]):
+                inputs = w if layer > 0 else D if level == 0 else widths[level - 1][n >> D]
+                shapes.append((w, inputs))
+            kinds.append(Kind(shapes, **OF_COORDINATES) if root else Kind(shapes))
+    kinds.append(Kind([(1, w) for w in widths[-1]]))
+    tensors = read_layers(chunk, kinds)
+    return Tree(D, finer, [[next(tensors) for _ in range(k)] for k in layers], next(tensors))
+
+
+def read_widths(chunk: Reader, nodes: int) -> list[int]:
+    code = chunk.varint()
+    if code % 2 == 0:
+        require(code >= 2, "a width is 0")
+        require(code // 2 <= LIMIT_WIDTH, "a width is over the limit")
+        return [code // 2] * nodes
+    require(code == 1 and nodes > 1, "a width code is reserved")
+    widths = [positive(chunk) for _ in range(nodes)]
+    require(len(set(widths)) > 1, "equal widths are in a list")
+    require(max(widths) <= LIMIT_WIDTH, "a width is over the limit")
+    return widths
+
+
+def read_mixture(chunk: Reader, D: int, finer: bool) -> Mixture:
+    E = chunk.varint()
+    require(E >= 2, "fewer than two experts")
+    encoder_layers, F = positive(chunk), positive(chunk)
+    expert_layers, W = positive(chunk), positive(chunk)
+    gate_encoder_layers = chunk.varint()
+    G = positive(chunk) if gate_encoder_layers > 0 else 0
+    gate_layers = chunk.varint()
+    H = positive(chunk) if gate_layers > 0 else 0
+    active_experts = chunk.varint()
+    require(active_experts in (1, 2), "neither one nor two active experts")
+    gate_reads = chunk.varint() if gate_encoder_layers > 0 else 1
+    require(gate_reads in (0, 1), "the gate reads what is not known")
+    R = F * gate_reads
+    layers = encoder_layers + expert_layers + gate_encoder_layers + gate_layers
+    require(E <= LIMIT_EXPERTS, "the experts are over the limit")
+    require(layers <= LIMIT_LAYERS, "the layers are over the limit")
+    require(max(F, W, G, H) <= LIMIT_WIDTH, "a width is over the limit")
+
+    def stack(number: int, w: int) -> list[Kind]:
+        """Layers over the coordinates."""
+        return [
+            Kind([(w, w)]) if i > 0 else Kind([(w, D)], **OF_COORDINATES) for i in range(number)
+        ]
+
+    tensors = read_layers(
+        chunk,
+        [
+            *stack(encoder_layers, F),
+            *stack(gate_encoder_layers, G),
+            *(
+                Kind([(H, H if i > 0 else G + R)], 2**20 if i > 0 else 2**12)
+                for i in range(gate_layers)
+            ),
+            Kind([(E, H if gate_layers > 0 else G + R)], 2**20 if gate_layers > 0 else 2**12),
+            *(Kind([(W, W if i > 0 else F)] * E) for i in range(expert_layers)),
+            Kind([(1, W)]),
+        ],
+    )
+
+    def take(number: int) -> list[Layer]:
+        return [next(tensors) for _ in range(number)]
+
+    return Mixture(
+        finer,
+        E,
+        active_experts,
+        take(encoder_layers),
+        gate_reads,
+        take(gate_encoder_layers),
+        take(gate_layers),
+        *take(1),
+        take(expert_layers),
+        *take(1),
+    )
+
+
+def read_layers(chunk: Reader, kinds: list[Kind]) -> Iterator[Layer]:
+    """The entries of all tensors and their integers, to the end of the chunk."""
+    sizes = []
+    for kind in kinds:
+        sizes += [sum(w * inputs for w, inputs in kind.shapes), sum(w for w, _ in kind.shapes)]
+    require(sum(sizes) <= LIMIT_PARAMETERS, "the parameters are over the limit")
+    pairs = [(chunk.u8() - 24, chunk.u8()) for _ in sizes]
     require(all(-24 <= s <= 7 for s, _ in pairs), "a step exponent is out of range")
     symbols = rans_decode(
         chunk.rest(), [(wire, size) for (_, wire), size in zip(pairs, sizes, strict=True)]
     )
     require(all(-32767 <= k <= 32767 for k in symbols), "an integer is out of range")
-    integers = iter(np.split(np.array(symbols, np.int64), list(accumulate(sizes))[:-1]))
-    tensors = iter(
-        [
-            Tensor(next(integers).reshape(shape), s)
-            for shape, (s, _) in zip(shapes, pairs, strict=True)
-        ]
-    )
+    integers = np.array(symbols, np.int64)
+    offset = 0
 
-    def layers(number: int) -> list[Layer]:
-        return [Layer(next(tensors), next(tensors)) for _ in range(number)]
+    def take(*shape: int) -> Integers:
+        nonlocal offset
+        offset += math.prod(shape)
+        return integers[offset - math.prod(shape) : offset].reshape(shape)
 
-    network = Network(
-        E,
-        active_experts,
-        layers(encoder_layers),
-        layers(len(gate_shapes)),
-        layers(len(gate_output_shapes)),
-        layers(expert_layers),
-        *layers(1),
-    )
-    check_work(network, math.prod(volume.lengths))
-    check_sums(network)
-    return network
+    layers = []
+    steps = iter([s for s, _ in pairs])
+    for kind in kinds:
+        matrices = [take(*shape) for shape in kind.shapes]
+        biases = [take(w) for w, _ in kind.shapes]
+        layer = Layer(matrices, biases, next(steps), next(steps), kind.f, kind.M)
+        check_sums(layer)
+        layers.append(layer)
+    return iter(layers)
 
 
 # Exact arithmetic
@@ -555,51 +649,46 @@ def samples(lengths: tuple[int, ...]) -> Integers:
 # Layers
 
 
-def unit_exponent(layer: Layer, f: int) -> int:
-    return min(layer.matrix.step_exponent - f, layer.bias.step_exponent)
-
-
-def check_sums(network: Network) -> None:
+def check_sums(layer: Layer) -> None:
     """The bound on the sums of every row, in Python's integers."""
-    for layer, f, M in network.layers():
-        s, t = layer.matrix.step_exponent, layer.bias.step_exponent
-        u = unit_exponent(layer, f)
-        rows = np.abs(layer.matrix.integers).sum(axis=-1).ravel().tolist()
-        for row, b in zip(rows, layer.bias.integers.ravel().tolist(), strict=True):
-            bound = 2 ** (s - f - u) * row * M + 2 ** (t - u) * abs(b)
+    s, t, f, u = layer.s, layer.t, layer.f, layer.u
+    for A, b in zip(layer.matrices, layer.biases, strict=True):
+        for row, bias in zip(np.abs(A).sum(axis=-1).tolist(), b.tolist(), strict=True):
+            bound = 2 ** (s - f - u) * row * layer.M + 2 ** (t - u) * abs(bias)
             require(bound < 2**52, "the sum of a row may be 2^52 or more")
 
 
-def layer_sums(layer: Layer, f: int, v: Integers) -> tuple[Integers, int]:
-    """The sums a of a layer's rows (columns here) for many vectors v (rows here), and their u.
+def layer_sums(layer: Layer, v: Integers, member: int = 0) -> Integers:
+    """The sums a of a layer's rows (columns here) for many vectors v (rows here).
 
     int64 is exact: `check_sums` bounds the sum of the magnitudes of all terms, whatever their
     order, by 2^52. That holds for terms of 0 too: 2^(s - f - u) and 2^(t - u) are below 2^52.
     """
-    s, t = layer.matrix.step_exponent, layer.bias.step_exponent
-    u = unit_exponent(layer, f)
-    products = v @ layer.matrix.integers.T
-    return 2 ** (s - f - u) * products + 2 ** (t - u) * layer.bias.integers, u
+    products = v @ layer.matrices[member].T
+    sums: Integers = 2 ** (layer.s - layer.f - layer.u) * products
+    return sums + 2 ** (layer.t - layer.u) * layer.biases[member]
 
 
-def sine_layer(layer: Layer, f: int, v: Integers) -> Integers:
+def sine_layer(layer: Layer, finer: bool, v: Integers, member: int = 0) -> Integers:
     """u is at most -5, so that a shift to the left is by at most 9: int64 holds 2^(52 + 9)."""
-    a, u = layer_sums(layer, f, v)
-    output: Integers = S[shift_right(a, -14 - u) % 2**14]
+    p = shift_right(layer_sums(layer, v, member), -14 - layer.u)
+    if finer:
+        q = np.clip(p, -(2**24), 2**24)
+        p = q + ((q * np.abs(q)) >> 16)
+    output: Integers = S[p % 2**14]
     return output
 
 
 def relu_layer(layer: Layer, v: Integers) -> Integers:
     """A shift to the left is by at most 7."""
-    a, u = layer_sums(layer, 12, v)
-    output: Integers = np.clip(shift_right(a, -12 - u), 0, 2**20)
+    output: Integers = np.clip(shift_right(layer_sums(layer, v), -12 - layer.u), 0, 2**20)
     return output
 
 
-def decoder_output(layer: Layer, v: Integers) -> Unlimited:
-    """In Python's integers, as a shift to the left may be by 19."""
-    a, u = layer_sums(layer, 12, v)
-    y: Unlimited = shift_right(a[:, 0].astype(np.object_), -24 - u)
+def linear_output(layer: Layer, v: Integers, member: int = 0) -> Unlimited:
+    """Of the decoder or a head; in Python's integers, as a shift to the left may be by 19."""
+    a = layer_sums(layer, v, member)
+    y: Unlimited = shift_right(a[:, 0].astype(np.object_), -24 - layer.u)
     return y
 
 
@@ -607,49 +696,90 @@ def limited(x: Unlimited, magnitude: int) -> Unlimited:
     return np.minimum(np.maximum(x, -magnitude), magnitude)
 
 
-# Mixture
-
-
 def network_output(network: Network, inputs: Integers) -> Unlimited:
     """The output y of every sample."""
-    encoded = inputs
-    for number, layer in enumerate(network.encoder_layers):
-        encoded = sine_layer(layer, 20 if number == 0 else 12, encoded)
-    if network.experts == 1:
-        return expert_output(network, np.zeros(len(encoded), np.int64), encoded)
-    return mixture(network, encoded)
+    if isinstance(network, Tree):
+        return tree_output(network, inputs)
+    return mixture_output(network, inputs)
 
 
-def expert_output(network: Network, g: Integers, encoded: Integers) -> Unlimited:
-    """The decoder's output for the expert g[i] of each sample i."""
-    y = np.zeros(len(encoded), np.object_)
-    for e in range(network.experts):
-        v = encoded[g == e]
-        for layer in network.expert_layers:
-            v = sine_layer(layer.expert(e), 12, v)
-        y[g == e] = decoder_output(network.decoder, v)
+# Output of a tree
+
+
+def tree_output(tree: Tree, X: Integers) -> Unlimited:
+    """Every node of the tree, applied to the samples that pass it."""
+    y = np.zeros(len(X), np.object_)
+    last = len(tree.levels) - 1
+    outputs = X
+    for level, layers in enumerate(tree.levels):
+        nodes = node_numbers(level, X)
+        passed: list[Integers] = [np.zeros(0, np.int64)] * len(X)
+        for n in np.unique(nodes).tolist():
+            samples_of_n = np.flatnonzero(nodes == n)
+            v = np.stack([outputs[i] for i in samples_of_n])
+            for layer in layers:
+                v = sine_layer(layer, tree.finer, v, n)
+            if level == last:
+                y[samples_of_n] = linear_output(tree.heads, v, n)
+            for i, output in zip(samples_of_n, v, strict=True):
+                passed[i] = output
+        outputs = passed
     return y
 
 
-def mixture(network: Network, encoded: Integers) -> Unlimited:
+def node_numbers(level: int, X: Integers) -> Integers:
+    """The node of every sample on a level."""
+    D = X.shape[1]
+    numbers = np.zeros(len(X), np.int64)
+    for d in range(D):
+        c = np.clip((X[:, d] + 2**20) * 2**level // 2**21, 0, 2**level - 1)
+        for k in range(level):
+            numbers += (c >> k) % 2 << (D * k + d)
+    return numbers
+
+
+# Output of a mixture
+
+
+def expert_output(mixture: Mixture, g: Integers, encoded: Integers) -> Unlimited:
+    """The decoder's output for the expert g[i] of each sample i."""
+    y = np.zeros(len(encoded), np.object_)
+    for e in range(mixture.experts):
+        v = encoded[g == e]
+        for layer in mixture.expert_layers:
+            v = sine_layer(layer, mixture.finer, v, e)
+        y[g == e] = linear_output(mixture.decoder, v)
+    return y
+
+
+def mixture_output(mixture: Mixture, inputs: Integers) -> Unlimited:
+    encoded = inputs
+    for layer in mixture.encoder:
+        encoded = sine_layer(layer, mixture.finer, encoded)
     v = encoded
-    for layer in network.gate_layers:
+    if mixture.gate_encoder:
+        own = inputs
+        for layer in mixture.gate_encoder:
+            own = sine_layer(layer, mixture.finer, own)
+        v = np.concatenate([own, encoded], axis=1) if mixture.gate_reads else own
+    for layer in mixture.gate_layers:
         v = relu_layer(layer, v)
-    a, u = layer_sums(network.gate_output[0], 12, v)
+    a = layer_sums(mixture.gate_output, v)
     # Of equal values argmax takes the first, and so the lowest-numbered expert.
     g1 = a.argmax(axis=1)
-    y1 = limited(expert_output(network, g1, encoded), 2**26)
-    if network.active_experts == 1:
+    y1 = expert_output(mixture, g1, encoded)
+    if mixture.active_experts == 1:
         return y1
+    y1 = limited(y1, 2**26)
     every = np.arange(len(a))
     a1 = a[every, g1]
     others = a.copy()
     others[every, g1] = np.iinfo(np.int64).min
     g2 = others.argmax(axis=1)
     a2 = others[every, g2]
-    y2 = limited(expert_output(network, g2, encoded), 2**26)
+    y2 = limited(expert_output(mixture, g2, encoded), 2**26)
     # a1 - a2 is less than 2^53, and a shift to the left is by at most 3.
-    d = shift_right(a1 - a2, -8 - u)
+    d = shift_right(a1 - a2, -8 - mixture.gate_output.u)
     w = B[np.minimum(d, 3071)].astype(np.object_)
     y: Unlimited = (y1 * (2**16 - w) + y2 * w) >> 16
     return y
@@ -847,9 +977,20 @@ LIMIT_WORK = 2**52
 
 
 def check_work(network: Network, voxels: int) -> None:
-    shared = [*network.encoder_layers, *network.gate_layers, *network.gate_output, network.decoder]
-    of_experts = sum(layer.size for layer in network.expert_layers) // network.experts
-    acting = sum(layer.size for layer in shared) + network.active_experts * of_experts
+    if isinstance(network, Tree):
+        acting = max(
+            network.heads.size(leaf)
+            + sum(
+                layer.size(leaf >> network.D * (len(network.levels) - 1 - level))
+                for level, layers in enumerate(network.levels)
+                for layer in layers
+            )
+            for leaf in range(len(network.heads.matrices))
+        )
+    else:
+        shared = [*network.encoder, *network.gate_encoder, *network.gate_layers]
+        acting = sum(layer.size() for layer in [*shared, network.gate_output, network.decoder])
+        acting += network.active_experts * sum(layer.size() for layer in network.expert_layers)
     require(acting * voxels <= LIMIT_WORK, "the work is over the limit")
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from families import MOEC, NEURAL_TOP2, SINGLE, TREE
 from torch import Tensor
 
 from inrcodec.architecture import Architecture
@@ -28,13 +29,11 @@ from inrcodec.fitting import checkpoint as module
 from inrcodec.fitting.checkpoint import Checkpoint
 from inrcodec.fitting.fit import fit
 from inrcodec.fitting.sampling import VoxelSampler
-from inrcodec.model.moe import MoEINR
+from inrcodec.model.network import initialized
 from inrcodec.progress import OnProgress, Progress
 
 SHAPE = (12, 10, 8)
 STEPS, BATCH = 100, 960
-SINGLE = Architecture(3, 1, 2, 2, 7, 7)
-MIXTURE = Architecture(3, 3, 1, 2, 6, 5, 3)
 TARGET = Target(file_bytes=400)
 
 
@@ -80,7 +79,7 @@ def fitted(
     """Weights, reports, and the voxels drawn next; the report of ``stop_at`` steps stops it."""
     s = sampler()
     generator = torch.Generator().manual_seed(0)
-    model = MoEINR.initialized(architecture, s.mean, s.deviation, generator)
+    model = initialized(architecture, s.mean, s.deviation, generator)
     checkpoint = None if path is None else Checkpoint(path, voxels(), architecture, STEPS, BATCH, 0)
     reports = []
 
@@ -94,7 +93,7 @@ def fitted(
 
 
 @pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("architecture", [SINGLE, MIXTURE])
+@pytest.mark.parametrize("architecture", [SINGLE, TREE, MOEC, NEURAL_TOP2])
 @pytest.mark.parametrize("stop_at", [1, 41, 81, STEPS])
 def test_a_stopped_fit_ends_in_the_same_weights(
     tmp_path: Path, architecture: Architecture, stop_at: int
@@ -314,7 +313,7 @@ def refused(path: Path, message: str, **options: Any) -> None:
         ({"voxels": voxels().astype(np.float64)}, "volume"),
         ({"voxels": voxels().reshape(10, 12, 8, order="F")}, "volume"),
         ({"seed": 1}, "seed"),
-        ({"architecture": MIXTURE}, "size or number of experts"),
+        ({"architecture": MOEC}, "size or kind of network"),
         ({"steps": STEPS + 1}, "preset"),
         ({"batch": BATCH + 1}, "preset"),
         ({"voxels": voxels() * 2, "seed": 1, "steps": 7}, "volume"),

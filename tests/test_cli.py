@@ -115,7 +115,8 @@ def test_encode_json(here: Path) -> None:
     assert report["ssim"] <= 1
     assert 0 < report["mae"] < report["max_error"] <= report["psnr_peak"]
     assert set(report["seconds"]) == {"fit", "quantize", "decode", "measure"}
-    assert report["network"]["experts"] >= 1
+    assert report["network"]["partition"] == "single"
+    assert report["network"] == json.loads(run("info", "scan.moec", "--json").stdout)["network"]
     assert sum(report["chunks"].values()) + 6 == report["bytes"]
 
 
@@ -132,11 +133,22 @@ def test_encode_sizes(here: Path, option: str, value: str) -> None:
 def test_encode_options_reach_the_encoder(here: Path) -> None:
     result = run(
         "encode", "scan.nii.gz", "--bytes", "700", "--experts", "2", "--metadata", "full",
+        "--partition", "neural-experts", "--active-experts", "2", "--activation", "finer",
         "--preset", "slow", "--device", "cpu", "--threads", "1", "--seed", "3", "--json",
     )  # fmt: skip
     report = json.loads(result.stdout)
-    assert report["network"]["experts"] == 2
+    network = report["network"]
+    assert (network["partition"], network["activation"]) == ("neural-experts", "finer")
+    assert (network["experts"], network["gate"]["active"]) == (2, 2)
     assert "m" in report["chunks"]
+
+
+@pytest.mark.usefixtures("short_fit")
+def test_encode_takes_an_octree_of_uneven_widths(here: Path) -> None:
+    options = ("--partition", "octree", "--octree-allocation", "importance")
+    report = json.loads(run("encode", "scan.nii.gz", "--bytes", "900", *options, "--json").stdout)
+    _, leaves = report["network"]["levels"]
+    assert len(leaves["widths"]) == 8 and len(set(leaves["widths"])) > 1
 
 
 @pytest.mark.parametrize(
@@ -193,7 +205,12 @@ def test_encode_leaves_an_existing_file(here: Path, one_value: str) -> None:
         (["--bpv", "inf"], "not a finite number"),
         (["--bpv", "0"], "x>0"),
         (["--bytes", "0"], "x>=1"),
-        (["-r", "10", "--experts", "0"], "1<=x<=256"),
+        (["-r", "10", "--experts", "1"], "2<=x<=256"),
+        (["-r", "10", "--active-experts", "3"], "1<=x<=2"),
+        (["-r", "10", "--partition", "grid"], "not one of"),
+        (["-r", "10", "--partition", "octree", "--experts", "8"], "octree has no experts"),
+        (["-r", "10", "--partition", "single", "--active-experts", "2"], "single has no experts"),
+        (["-r", "10", "--octree-allocation", "even"], "take the partition octree too"),
         (["-r", "10", "--threads", "0"], "x>=1"),
         (["-r", "10", "--preset", "best"], "not one of"),
         (["-r", "10", "-o", "scan.nii.gz", "--force"], "must end in .moec"),

@@ -11,17 +11,32 @@ import torch
 from numpy.typing import NDArray
 
 from inrcodec import encoder
+from inrcodec.architecture import Activation, Mixture, Partition, Tree
 from inrcodec.bitstream.container import Chunk, ChunkType, parse_container, write_container
 from inrcodec.bitstream.volume_header import VolumeHeader
-from inrcodec.decoder import decode_bytes, decode_file
+from inrcodec.decoder import decode_bytes, decode_file, parse_content
 from inrcodec.encoder import EncodeReport, Target, encode_file, encode_volume
 from inrcodec.errors import BitstreamError, BudgetError, DeviceError, InrcodecError, OutputError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.planner import Effort
+from inrcodec.planner import Allocation, Effort, NetworkChoice
 from inrcodec.progress import Progress
 from inrcodec.volume.intensity import denormalize, normalize
 from inrcodec.volume.nifti import read_nifti
 from inrcodec.volume.volume import Volume
+
+SINGLE = NetworkChoice(Partition.SINGLE)
+MIXTURE = NetworkChoice(experts=3)
+FAMILY = {
+    "finer": NetworkChoice(activation=Activation.FINER),
+    "octree": NetworkChoice(Partition.OCTREE),
+    "uneven octree": NetworkChoice(
+        Partition.OCTREE, activation=Activation.FINER, allocation=Allocation.IMPORTANCE
+    ),
+    "moec": NetworkChoice(Partition.MOEC, experts=2),
+    "moec top-2": NetworkChoice(active_experts=2),
+    "neural experts": NetworkChoice(Partition.NEURAL_EXPERTS),
+    "neural experts top-2": NetworkChoice(Partition.NEURAL_EXPERTS, 5, 2, Activation.FINER),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -76,17 +91,38 @@ def test_every_dtype_comes_back_within_its_range(tmp_path: Path, dtype: str, low
 @pytest.mark.parametrize(
     "shape", [(300,), (30, 20), (14, 12, 10), (10, 8, 6, 5), (1, 40, 1), (9, 8, 1, 3), (2, 2, 200)]
 )
-@pytest.mark.parametrize("experts", [1, 3])
-def test_every_shape(tmp_path: Path, shape: tuple[int, ...], experts: int) -> None:
+@pytest.mark.parametrize("network", [SINGLE, MIXTURE])
+def test_every_shape(tmp_path: Path, shape: tuple[int, ...], network: NetworkChoice) -> None:
     encoded, report, decoded = round_trip(
-        tmp_path, pattern(shape), experts=experts, target=Target(file_bytes=300)
+        tmp_path, pattern(shape), network=network, target=Target(file_bytes=300)
     )
     assert decoded.data.shape == shape
     assert report.architecture is not None
     assert report.architecture.coordinates == sum(n > 1 for n in shape)
-    assert report.architecture.experts == experts
+    assert isinstance(report.architecture, Mixture) == (network is MIXTURE)
     assert len(encoded) <= 300
     assert report.quality.psnr_range > 10
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_kind_of_network(tmp_path: Path, name: str) -> None:
+    choice, data = FAMILY[name], pattern((24, 20, 16))
+    encoded, report, decoded = round_trip(tmp_path, data, network=choice)
+    a = report.architecture
+    assert a is not None and a.activation is choice.activation
+    assert a.partition is (choice.settled or Partition.SINGLE)
+    assert parse_content(encoded).network.architecture == a
+    assert report.quality.psnr_range > 12
+    assert np.array_equal(decoded.data.shape, data.shape)
+
+
+def test_cells_where_little_happens_get_narrow_nodes(tmp_path: Path) -> None:
+    data = pattern((24, 20, 16))
+    data[:12] = data.min()
+    _, report, _ = round_trip(tmp_path, data, network=FAMILY["uneven octree"])
+    a = report.architecture
+    assert isinstance(a, Tree)
+    assert max(a.levels[1].widths[0::2]) < min(a.levels[1].widths[1::2])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 4, 3), (1,)])
@@ -99,12 +135,12 @@ def test_volumes_of_one_value_are_exact(tmp_path: Path, shape: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize("budget", [200, 450, 1500])
-@pytest.mark.parametrize("experts", [None, 4])
-def test_the_file_fills_its_budget(tmp_path: Path, budget: int, experts: int | None) -> None:
+@pytest.mark.parametrize("name", ["finer", "octree", "neural experts"])
+def test_the_file_fills_its_budget(tmp_path: Path, budget: int, name: str) -> None:
     rng = np.random.default_rng(0)
     data = (pattern((24, 20, 16)) + rng.normal(0, 40, (24, 20, 16))).astype(np.int16)
     encoded, report, _ = round_trip(
-        tmp_path, data, target=Target(file_bytes=budget), experts=experts
+        tmp_path, data, target=Target(file_bytes=budget), network=FAMILY[name]
     )
     assert 0.97 * budget <= len(encoded) <= budget
     assert report.file_bytes == len(encoded) == 6 + sum(report.chunk_bytes.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,38 +12,70 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import (
+    Activation,
+    Architecture,
+    Gate,
+    Mixture,
+    Partition,
+    Stack,
+    Tree,
+    TreeLevel,
+    single,
+)
 from inrcodec.bitstream.container import Chunk, ChunkType, parse_container, write_container
 from inrcodec.decoder import decode_bytes, parse_content
 from inrcodec.errors import BitstreamError, ChecksumError
 from inrcodec.exact.evaluate import evaluate
+from inrcodec.exact.layers import LayerFactory
 from inrcodec.exact.network import ExactNetwork
 from inrcodec.exact.tables import blend_table, sine_table
 from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.model.grid import Grid
-from inrcodec.model.moe import MoEINR
+from inrcodec.model.network import from_quantized
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
 from inrcodec.volume.checksum import checksum
 from inrcodec.volume.intensity import denormalize
-from inrcodec.volume.sampling_grid import SamplingGrid
+from inrcodec.volume.sampling_grid import COORDINATE_BITS, SamplingGrid
 
 SHAPE = (13, 1, 11, 9)
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.moec"))
 CPU = torch.device("cpu")
+SINE, FINER = Activation.SINE, Activation.FINER
+NONE = Stack(0, 0)
 
-ARCHITECTURES = {
-    "one expert": Architecture(3, 1, 2, 2, 12, 12),
-    "linear gate": Architecture(3, 4, 1, 2, 12, 9),
-    "deep gate": Architecture(3, 3, 2, 1, 9, 12, gate_width=5),
-    "two active": Architecture(3, 4, 1, 2, 12, 9, active_experts=2),
-    "two active, deep gate": Architecture(3, 5, 1, 1, 12, 9, gate_width=7, active_experts=2),
+ARCHITECTURES: dict[str, Architecture] = {
+    "single": single(3, SINE, Stack(4, 12)),
+    "single, finer": single(3, FINER, Stack(3, 12)),
+    "octree": Tree(3, SINE, (TreeLevel(2, (12,)), TreeLevel(2, (9,) * 8))),
+    "octree, uneven": Tree(
+        3,
+        SINE,
+        (TreeLevel(1, (12,)), TreeLevel(1, (5, 12, 9, 7, 8, 9, 6, 3)), TreeLevel(1, (9, 7) * 32)),
+    ),
+    "octree, finer": Tree(3, FINER, (TreeLevel(1, (12,)), TreeLevel(2, (9,) * 8))),
+    "linear gate": Mixture(3, SINE, Stack(1, 12), 4, Stack(2, 9), Gate(NONE, NONE, 1)),
+    "deep gate": Mixture(3, SINE, Stack(2, 9), 3, Stack(1, 12), Gate(NONE, Stack(2, 5), 1)),
+    "two active": Mixture(3, SINE, Stack(1, 12), 4, Stack(2, 9), Gate(NONE, NONE, 2)),
+    "two active, deep gate": Mixture(
+        3, SINE, Stack(1, 12), 5, Stack(1, 9), Gate(NONE, Stack(2, 7), 2)
+    ),
+    "neural experts": Mixture(
+        3, SINE, Stack(1, 12), 4, Stack(2, 9), Gate(Stack(2, 8), Stack(1, 7), 1)
+    ),
+    "neural experts, two active, finer": Mixture(
+        3, FINER, Stack(1, 12), 4, Stack(1, 9), Gate(Stack(1, 8), NONE, 2)
+    ),
 }
+ONE_ACTIVE = [
+    name for name, a in ARCHITECTURES.items() if isinstance(a, Tree) or a.gate.active == 1
+]
 
 WORKED_EXAMPLE = """
 4d 4f 45 43 00 03
-56 0a 03 08 c7 01 90 03 8d 4f 16 0b 51 99 be 79
+56 0a 03 08 c7 01 90 03 78 13 ca 1a f1 02 9d ea
 47 01 00 16 73 8f 93
-4e 17 01 01 01 02 01 16 09 15 09 15 07 14 04 17 04 16 04 0b e1 f8 7b de 34 df d4 23 52
+4e 19 00 02 01 04 01 02 16 09 15 09 15 09 14 07 17 07 16 04 fd f2 89 f9 a2 06 73 16 d3 55 65
 """
 
 
@@ -51,8 +84,12 @@ def network(architecture: Architecture, seed: int = 0) -> QuantizedModel:
     rng = np.random.default_rng(seed)
     tensors = []
     for spec in architecture.tensors:
-        first = spec.name == "encoder.0.weight"
+        first = spec.name in ("encoder.0.weight", "gate.encoder.0.weight", "levels.0.0.weight")
         scale, exponent = (300, -8) if first else (14, -7)
+        if architecture.activation is FINER:
+            scale /= 4
+        if spec.name.startswith(("gate.hidden", "gate.output")):
+            scale = 60 if spec.name.endswith("weight") else 4
         integers = np.rint(rng.normal(0, scale, spec.shape)).astype(np.int32)
         tensors.append(QuantizedTensor(integers, exponent))
     return QuantizedModel(architecture, tuple(tensors))
@@ -80,7 +117,7 @@ def test_tables_are_the_functions_rounded() -> None:
 
 def test_the_documents_worked_example_decodes() -> None:
     decoded = decode_bytes(bytes.fromhex(WORKED_EXAMPLE))
-    assert decoded.data.tolist() == [249, 131, 93, 189, 243, 201, 80, 75]
+    assert decoded.data.tolist() == [249, 131, 93, 189, 216, 243, -13, -77]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -88,18 +125,18 @@ def test_levels_are_close_to_the_float_network(name: str) -> None:
     model = network(ARCHITECTURES[name])
     coordinates = Grid(SHAPE, CPU).at(torch.arange(math.prod(SHAPE)))
     with torch.no_grad():
-        expected = MoEINR.from_quantized(model)(coordinates).clamp(-1, 1).numpy()
+        expected = from_quantized(model)(coordinates).clamp(-1, 1).numpy()
     difference = np.abs(levels(model) / 2**24 - 1 - expected)
     # Where two gate outputs are equal to within rounding, the experts may differ.
     assert np.quantile(difference, 0.98) < 0.02
 
 
-@pytest.mark.parametrize("name", ["one expert", "linear gate", "deep gate"])
+@pytest.mark.parametrize("name", ONE_ACTIVE)
 def test_fixed_point_fitting_sees_what_the_decoder_computes(name: str) -> None:
     model = network(ARCHITECTURES[name])
     coordinates = Grid(SHAPE, CPU).at(torch.arange(math.prod(SHAPE)))
     exact = levels(model) / 2**24 - 1
-    rounded = MoEINR.from_quantized(model)
+    rounded = from_quantized(model)
     errors = []
     for _ in range(2):
         with torch.no_grad():
@@ -150,8 +187,87 @@ def test_a_part_has_the_levels_of_the_whole(name: str) -> None:
     assert np.array_equal(levels(model, grid).reshape(grid.shape, order="F"), whole[region])
 
 
+def test_finer_phases_square_without_error() -> None:
+    """Against Python's integers, beyond the limit on both sides."""
+    model = network(single(1, FINER, Stack(1, 1)))
+    turns, offset = QuantizedTensor(np.array([1500], np.int32), 0), model.tensors[1]
+    model = QuantizedModel(model.architecture, (turns, offset, *model.tensors[2:]))
+    inputs = np.concatenate([np.arange(-(1 << 20), 1 << 20, 997), [-1, 0, 1, 1 << 20]])
+    hidden = LayerFactory(model, CPU).hidden("levels.0.0", [(1, 1)], input_bits=COORDINATE_BITS)
+    found = hidden(torch.from_numpy(inputs)[None].double())[0].tolist()
+    bias, step = int(offset.integers[0]), offset.step_exponent
+    for x, output in zip(inputs.tolist(), found, strict=True):
+        phase = (1500 * x + (bias << 20 + step)) >> 6
+        phase = max(-(1 << 24), min(1 << 24, phase))
+        assert output == sine_table()[(phase + (phase * abs(phase) >> 16)) % (1 << 14)]
+
+
+# Which network makes a sample
+
+
+@pytest.mark.parametrize(
+    ("point", "cells"),
+    [
+        ((-(1 << 20), -(1 << 20), -(1 << 20)), (0, 0, 0)),
+        (((1 << 20), (1 << 20), (1 << 20)), (3, 3, 3)),
+        ((-1, 0, (1 << 19) - 1), (1, 2, 2)),
+        (((1 << 19), -(1 << 19), -(1 << 19) - 1), (3, 1, 0)),
+    ],
+)
+def test_route_of_a_tree_is_the_cell_in_morton_order(
+    point: tuple[int, ...], cells: tuple[int, ...]
+) -> None:
+    tree = ARCHITECTURES["octree, uneven"]
+    expected = sum(
+        (cell >> bit & 1) << (3 * bit + axis) for axis, cell in enumerate(cells) for bit in range(2)
+    )
+    points = torch.tensor(point, dtype=torch.float64)[:, None]
+    assert ExactNetwork(network(tree), CPU).route(points).tolist() == [expected]
+
+
+@pytest.mark.parametrize("name", ["octree", "octree, uneven", "octree, finer"])
+def test_a_leaf_is_all_that_its_cell_needs(name: str) -> None:
+    """Other weights in one leaf change its samples and no others."""
+    model = network(ARCHITECTURES[name])
+    points = torch.from_numpy(np.random.default_rng(3).integers(-(1 << 20), 1 << 20, (3, 4000)))
+    routes = ExactNetwork(model, CPU).route(points.double())
+    before = ExactNetwork(model, CPU)(points.double())
+    for leaf in (0, 3, len(model.tensors[-1].integers) - 1):
+        biases = model.tensors[-1].integers.copy()
+        biases[leaf] += 20
+        tensors = (*model.tensors[:-1], replace(model.tensors[-1], integers=biases))
+        after = ExactNetwork(QuantizedModel(model.architecture, tensors), CPU)(points.double())
+        assert torch.equal(after != before, routes == leaf)
+
+
+@pytest.mark.parametrize("name", ["linear gate", "deep gate", "neural experts"])
+def test_route_of_a_mixture_is_the_expert_that_acts(name: str) -> None:
+    model = network(ARCHITECTURES[name])
+    points = torch.from_numpy(np.random.default_rng(3).integers(-(1 << 20), 1 << 20, (3, 4000)))
+    routes = ExactNetwork(model, CPU).route(points.double())
+    before = ExactNetwork(model, CPU)(points.double())
+    names = [spec.name for spec in model.architecture.tensors]
+    last = max(i for i, n in enumerate(names) if n.startswith("experts.") and n.endswith("bias"))
+    assert len(routes.unique()) > 1
+    for expert in routes.unique().tolist():
+        biases = model.tensors[last].integers.copy()
+        biases[expert] += 20
+        tensors = list(model.tensors)
+        tensors[last] = replace(tensors[last], integers=biases)
+        after = ExactNetwork(QuantizedModel(model.architecture, tuple(tensors)), CPU)(
+            points.double()
+        )
+        changed = after != before
+        assert not changed[routes != expert].any()
+        assert changed[routes == expert].float().mean() > 0.9
+
+
+def test_every_partition_is_here() -> None:
+    assert {a.partition for a in ARCHITECTURES.values()} == set(Partition)
+
+
 def test_reduced_precision_products_are_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = network(ARCHITECTURES["one expert"])
+    model = network(ARCHITECTURES["single"])
     expected = levels(model)
     torch.set_float32_matmul_precision("medium")
     try:
@@ -186,7 +302,7 @@ def test_pieces_are_halved_where_memory_is_short(
 
 
 def test_other_errors_and_hopeless_shortage_come_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = network(ARCHITECTURES["one expert"])
+    model = network(ARCHITECTURES["single"])
     for error in (MemoryError("none left"), ValueError("wrong")):
 
         def fail(self: object, coordinates: torch.Tensor, error: Exception = error) -> None:
@@ -198,7 +314,7 @@ def test_other_errors_and_hopeless_shortage_come_through(monkeypatch: pytest.Mon
 
 
 def test_an_error_of_the_callback_stops_the_work() -> None:
-    model = network(ARCHITECTURES["one expert"])
+    model = network(ARCHITECTURES["single"])
     exact = ExactNetwork(model, CPU)
 
     def interrupt(count: int) -> None:
@@ -220,9 +336,9 @@ def test_an_error_of_the_callback_stops_the_work() -> None:
 def test_sums_beyond_52_bits_are_refused(
     weight: int, weight_exponent: int, bias: int, bias_exponent: int, allowed: bool
 ) -> None:
-    model = network(Architecture(3, 1, 2, 1, 80, 12))
+    model = network(single(3, SINE, Stack(3, 80)))
     tensors = list(model.tensors)
-    tensors[2] = QuantizedTensor(np.full((80, 80), weight, np.int32), weight_exponent)
+    tensors[2] = QuantizedTensor(np.full(80 * 80, weight, np.int32), weight_exponent)
     tensors[3] = QuantizedTensor(np.full(80, bias, np.int32), bias_exponent)
     hostile = QuantizedModel(model.architecture, tuple(tensors))
     if allowed:

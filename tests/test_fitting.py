@@ -5,25 +5,37 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from families import APART, MIXTURES, MOEC, NEURAL, SINGLE, TREE, every
 from torch import Tensor
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import Architecture, Mixture, Partition
 from inrcodec.entropy.network import encode_network
-from inrcodec.fitting import sampling
+from inrcodec.fitting import curvature, sampling
+from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
-from inrcodec.fitting.fit import fit, learning_rate
+from inrcodec.fitting.fit import fit, learning_rate, objective
+from inrcodec.fitting.gradients import workers
+from inrcodec.fitting.importance import cell_variation
 from inrcodec.fitting.loss import clamp_to_range, squared_error
 from inrcodec.fitting.optimizer import orthogonalize
-from inrcodec.fitting.quantize import quantize
+from inrcodec.fitting.pretraining import balanced_boxes, pretrain_gate, random_cells
+from inrcodec.fitting.quantize import quantize, quantize_gate
 from inrcodec.fitting.rounding import Plan, error_spread, round_weights
+from inrcodec.fitting.routing import (
+    CAPACITY,
+    balancing_loss,
+    gate_loss,
+    probe_loss,
+    within_capacity,
+)
 from inrcodec.fitting.sampling import VoxelSampler
+from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
+from inrcodec.model.network import from_quantized, initialized
+from inrcodec.quantization import QuantizedModel
 
 CPU = torch.device("cpu")
 SHAPE = (12, 10, 8)
-SINGLE = Architecture(3, 1, 2, 2, 7, 7)
-MIXTURE = Architecture(3, 3, 1, 2, 6, 5, 3)
-BOTH = pytest.mark.parametrize("architecture", [SINGLE, MIXTURE])
 
 
 def blob(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
@@ -37,10 +49,10 @@ def sampler(seed: int = 0, values: np.ndarray | None = None) -> VoxelSampler:
     return VoxelSampler(blob() if values is None else values, SHAPE, CPU, seed)
 
 
-def model_of(architecture: Architecture, seed: int = 0) -> MoEINR:
+def model_of(architecture: Architecture, seed: int = 0) -> INR:
     s = sampler()
     generator = torch.Generator().manual_seed(seed)
-    return MoEINR.initialized(architecture, s.mean, s.deviation, generator)
+    return initialized(architecture, s.mean, s.deviation, generator)
 
 
 def ignore(done: int, total: int, mse: float) -> None:
@@ -104,11 +116,181 @@ def test_orthogonalize_brings_singular_values_near_one() -> None:
     assert values.min() > 0.5 and values.max() < 1.3
 
 
-@BOTH
+@every()
 def test_fit_learns(architecture: Architecture) -> None:
     errors: list[float] = []
     fit(model_of(architecture), sampler(), 150, 960, lambda _d, _t, mse: errors.append(mse))
     assert errors[-1] < 0.2 * errors[0]
+
+
+# How gates learn
+
+
+def test_balancing_loss_is_one_when_even_and_grows_with_the_imbalance() -> None:
+    even = torch.eye(4).repeat(1, 8) * 20
+    assert balancing_loss(even).item() == pytest.approx(1, abs=1e-6)
+    skewed = torch.zeros(4, 32)
+    skewed[0] = 20
+    assert balancing_loss(skewed).item() == pytest.approx(4, abs=1e-5)
+
+
+def test_probe_loss_teaches_the_gate_the_better_expert() -> None:
+    logits = torch.zeros(2, 1, requires_grad=True)
+    probe_loss(logits, torch.tensor([[1.0], [3.0]])).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0] < 0 < logits.grad[1, 0]
+
+
+def test_what_is_beyond_a_capacity_goes_to_the_next_best_expert_with_room() -> None:
+    logits = torch.zeros(4, 100)
+    logits[0] = torch.linspace(3, 5, 100)  # all prefer the first, the last most surely
+    logits[2], logits[3] = 2, 1
+    capacity = int(CAPACITY * 25)
+    routing = within_capacity(logits)
+    assert routing.tolist() == [2] * (100 - capacity) + [0] * capacity
+    even = torch.eye(4).repeat(1, 25)
+    assert torch.equal(within_capacity(even), even.argmax(0))
+
+
+@every(*MIXTURES)
+def test_a_probe_teaches_the_gate(architecture: Mixture) -> None:
+    model = model_of(architecture)
+    assert isinstance(model, MoEINR)
+    gate_loss(model, sampler().draw(400)).backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.gate.output.parameters())
+    # Its own loss teaches the experts in Neural Experts alone (eq. 4).
+    taught = model.experts[0].weight.grad is not None
+    assert taught == (architecture.partition is Partition.NEURAL_EXPERTS)
+
+
+@pytest.mark.parametrize("architecture", [APART, NEURAL], ids=["boxes", "random"])
+def test_pretraining_balances_the_gate_and_moves_nothing_else(architecture: Mixture) -> None:
+    model = model_of(architecture)
+    assert isinstance(model, MoEINR)
+    with torch.no_grad():
+        model.gate.output.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    s = sampler()
+    pretrain_gate(model, s, torch.Generator().manual_seed(0))
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {name for name in before if name.startswith("gate.")}
+    with torch.no_grad():
+        shares = model.logits(s.draw(3000).coordinates).softmax(0).mean(1)
+    assert shares.tolist() == pytest.approx([1 / 3] * 3, abs=0.12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_boxes_hold_equal_shares(count: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    coordinates = torch.rand(3, 2100, generator=generator) ** 2 * 2 - 1
+    boxes = balanced_boxes(coordinates, [10, 20, 30], count)
+    found = torch.bincount(boxes(coordinates), minlength=count)
+    assert found.tolist() == pytest.approx([2100 / count] * count, abs=count)
+
+
+def test_a_random_pattern_is_balanced() -> None:
+    cells = random_cells(2, 5, torch.Generator().manual_seed(0))
+    coordinates = torch.rand(2, 50_000, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    shares = torch.bincount(cells(coordinates), minlength=5) / 50_000
+    assert shares.tolist() == pytest.approx([0.2] * 5, abs=0.01)
+
+
+# Batches by expert
+
+
+@every(TREE, MOEC, APART)
+def test_balanced_batches_group_voxels_and_keep_sums_unbiased(architecture: Architecture) -> None:
+    model, s = model_of(architecture), sampler()
+    drawn = sampler().draw(s.pool)
+    step = BalancedBatches(model, s, 480, 2).next()
+    for part in step.parts:
+        paths = model.route(part.coordinates)[0][0].view(model.groups, -1)
+        counts = torch.bincount(model.route(drawn.coordinates)[0][0], minlength=model.groups)
+        present = (counts > 0).nonzero()[:, 0]
+        assert torch.equal(paths[present], present[:, None].expand_as(paths[present]))
+        values = model.forward_balanced(part.coordinates).view(model.groups, -1)
+        expected = model(part.coordinates).view(model.groups, -1)
+        assert torch.allclose(values[present], expected[present], atol=1e-6)
+    # Over many steps, weights make up for what is drawn too often.
+    total = count = 0.0
+    batches = BalancedBatches(model, s, 480, 2)
+    for _ in range(64):
+        for part in batches.next().parts:
+            total += float((part.weight * part.target).sum())
+            count += len(part.target)
+    assert total / count == pytest.approx(float(blob().mean()), abs=0.02)
+
+
+def test_no_expert_exceeds_its_capacity_while_the_gate_learns() -> None:
+    model = model_of(MOEC)
+    assert isinstance(model, MoEINR)
+    with torch.no_grad():
+        model.gate.output.bias.copy_(torch.tensor([5.0, 0.0, 0.0]))
+    free, bounded = (
+        BalancedBatches(model, sampler(), 480, 1, learning=learning).next().parts[0]
+        for learning in (0, 10)
+    )
+    assert (free.weight.view(3, -1).mean(1) > 2).sum() == 1
+    assert bounded.weight.view(3, -1).mean(1).max() < 1.6
+
+
+@every()
+def test_the_parts_of_a_step_add_up_to_its_gradient(architecture: Architecture) -> None:
+    model = model_of(architecture)
+    parameters = list(model.parameters())
+    step = BalancedBatches(model, sampler(), 480, 3).next()
+    teaches = isinstance(model, MoEINR)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with workers(CPU, 480) as crew:
+            loss = crew.backward(objective(model, step, teaches=teaches), parameters)
+    finally:
+        torch.set_num_threads(before)
+    found = [parameter.grad for parameter in parameters]
+    model.zero_grad()
+    values = [objective(model, step, teaches=teaches)(part) for part in range(3)]
+    sum(value for value, _ in values).backward()
+    assert loss.item() == pytest.approx(sum(reported.item() for _, reported in values))
+    for parameter, gradient in zip(parameters, found, strict=True):
+        assert (gradient is None) == (parameter.grad is None)
+        if gradient is not None:
+            assert torch.allclose(gradient, parameter.grad, atol=1e-6, rtol=1e-4)
+
+
+# Octrees
+
+
+@pytest.mark.parametrize(("shape", "level"), [(SHAPE, 0), (SHAPE, 2), ((5, 1, 7), 1), ((3, 2), 2)])
+def test_cell_variation_sums_squared_deviations(shape: tuple[int, ...], level: int) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.3, 0.5, shape).astype(np.float32)
+    axes = [n for n in shape if n > 1]
+    groups: dict[int, list[float]] = {}
+    for index, value in np.ndenumerate(values.reshape(axes)):
+        cells = [((2 * i + 1) << level) // (2 * n) for i, n in zip(index, axes, strict=True)]
+        number = sum(
+            (c >> k & 1) << (len(axes) * k + d) for k in range(level) for d, c in enumerate(cells)
+        )
+        groups.setdefault(number, []).append(float(value))
+    expected = [
+        sum((v - np.mean(groups[n])) ** 2 for v in groups[n]) if n in groups else 0.0
+        for n in range(1 << len(axes) * level)
+    ]
+    found = cell_variation(values.reshape(-1, order="F"), shape, level)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+# Quantization
+
+
+def _output(model: INR, coordinates: Tensor) -> Tensor:
+    """The model's values, its routing and the shares of its experts taken as they are."""
+    if isinstance(model, MoEINR):
+        with torch.no_grad():
+            routing, shares = model.route(coordinates)
+        return model.decode(model.mix(model.encoder(coordinates), routing, shares))
+    return model(coordinates)
 
 
 def _jacobian(flat: FlatWeights, coordinates: Tensor) -> Tensor:
@@ -116,17 +298,18 @@ def _jacobian(flat: FlatWeights, coordinates: Tensor) -> Tensor:
     rows = []
     for i in range(coordinates.shape[1]):
         flat.model.zero_grad()
-        for p in flat.model.parameters():
-            p.grad = torch.zeros_like(p)
-        output = flat.model(coordinates[:, i : i + 1])
+        output = _output(flat.model, coordinates[:, i : i + 1])
         if output.abs().item() <= 1:
             output.sum().backward()
         rows.append(flat.gradient())
     return torch.stack(rows).double()
 
 
-@BOTH
-def test_curvature_is_the_mean_of_gradient_products(architecture: Architecture) -> None:
+@every()
+def test_curvature_is_the_mean_of_gradient_products(
+    architecture: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curvature, "_CHUNK", 13)
     flat = FlatWeights(model_of(architecture))
     voxels = sampler(5).draw(60)
     jacobian = _jacobian(flat, voxels.coordinates) * voxels.weight.sqrt()[:, None].double()
@@ -140,7 +323,7 @@ def test_curvature_is_the_mean_of_gradient_products(architecture: Architecture) 
         assert torch.allclose(block, expected[group][:, group], atol=1e-5 * scale)
 
 
-@BOTH
+@every()
 def test_flat_weights_round_trip(architecture: Architecture) -> None:
     model = model_of(architecture)
     flat = FlatWeights(model)
@@ -148,6 +331,19 @@ def test_flat_weights_round_trip(architecture: Architecture) -> None:
     assert flat.size == sum(s.size for s in architecture.tensors if not s.name.startswith("gate."))
     flat.set(before * 2)
     assert torch.equal(flat.get(), before * 2)
+
+
+@every()
+def test_flat_weights_know_their_places_in_the_file(architecture: Architecture) -> None:
+    flat = FlatWeights(model_of(architecture))
+    in_file = flat.in_file(torch.arange(1.0, flat.size + 1))
+    for spec, values, number in zip(architecture.tensors, in_file, range(99), strict=False):
+        assert values.shape == (spec.size,)
+        if not spec.name.startswith("gate."):
+            assert (flat.owners()[values.long() - 1] == number).all()
+    copy = model_of(architecture, seed=1)
+    copy.load(flat.in_file(flat.get()))
+    assert torch.equal(FlatWeights(copy).get(), flat.get())
 
 
 def _positive_definite(size: int) -> Tensor:
@@ -176,22 +372,38 @@ def test_rounding_with_compensation_beats_rounding_to_nearest() -> None:
     assert cost(rounded) < 0.7 * cost((weights / steps).round() * steps)
 
 
-@BOTH
+def coded_bytes(model: QuantizedModel) -> int:
+    return len(encode_network(model))
+
+
+@every()
 def test_quantize_fills_the_bytes_and_keeps_the_quality(architecture: Architecture) -> None:
     s = sampler()
     model = model_of(architecture)
     fit(model, s, 200, 960, ignore)
     voxels = sampler(9).draw(4000)
 
-    def error(candidate: MoEINR) -> float:
+    def error(candidate: INR) -> float:
         with torch.no_grad():
             return squared_error(candidate(voxels.coordinates), *voxels[1:]).mean().item()
 
     before = error(model)
     most = architecture.parameters * 7 // 8 + 35
-    quantized = quantize(model, s, most, lambda q: len(encode_network(q)), 30, 960, ignore)
-    assert 0.95 * most <= len(encode_network(quantized)) <= most
-    assert error(MoEINR.from_quantized(quantized)) < 1.5 * before
+    quantized = quantize(model, s, most, coded_bytes, 30, 960, ignore)
+    assert 0.95 * most <= coded_bytes(quantized) <= most
+    assert error(from_quantized(quantized)) < 1.5 * before
+
+
+@every(*MIXTURES)
+def test_a_rounded_gate_routes_as_before(architecture: Mixture) -> None:
+    model = model_of(architecture)
+    coordinates = torch.rand(3, 4000) * 2 - 1
+    with torch.no_grad():
+        before, _ = model.route(coordinates)
+        tensors = quantize_gate(model)
+        after, _ = model.route(coordinates)
+    assert set(tensors) == {s.name for s in architecture.tensors if s.name.startswith("gate.")}
+    assert (before != after).float().mean() < 0.05
 
 
 def test_quantize_holds_values_far_from_the_middle_of_the_range() -> None:
@@ -199,10 +411,10 @@ def test_quantize_holds_values_far_from_the_middle_of_the_range() -> None:
     values = (0.0005 * blob() - 0.97).astype(np.float32)
     s = sampler(values=values)
     generator = torch.Generator().manual_seed(0)
-    model = MoEINR.initialized(SINGLE, s.mean, s.deviation, generator)
+    model = initialized(SINGLE, s.mean, s.deviation, generator)
     fit(model, s, 200, 960, ignore)
-    quantized = quantize(model, s, 400, lambda q: len(encode_network(q)), 30, 960, ignore)
+    quantized = quantize(model, s, 400, coded_bytes, 30, 960, ignore)
     voxels = s.draw(4000)
     with torch.no_grad():
-        output = MoEINR.from_quantized(quantized)(voxels.coordinates)
+        output = from_quantized(quantized)(voxels.coordinates)
     assert squared_error(output, voxels.target, voxels.weight).mean().sqrt() < s.deviation / 2

@@ -16,7 +16,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from independent_decoder import Reader
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import (
+    Activation,
+    Architecture,
+    Gate,
+    Mixture,
+    Stack,
+    Tree,
+    TreeLevel,
+    single,
+)
 from inrcodec.bitstream.container import Chunk, ChunkType, write_container
 from inrcodec.bitstream.geometry import NiftiGeometry, encode_geometry
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
@@ -28,12 +37,14 @@ from inrcodec.volume.volume import Volume
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.moec"))
 MINIMAL_GEOMETRY = b"\0"
+SINE, FINER = Activation.SINE, Activation.FINER
+NONE, ONE = Stack(0, 0), Stack(1, 1)
 
 WORKED_FILE = bytes.fromhex(
     "4d 4f 45 43 00 03"
-    "56 0a 03 08 c7 01 90 03 8d 4f 16 0b 51 99 be 79"
+    "56 0a 03 08 c7 01 90 03 78 13 ca 1a f1 02 9d ea"
     "47 01 00 16 73 8f 93"
-    "4e 17 01 01 01 02 01 16 09 15 09 15 07 14 04 17 04 16 04 0b e1 f8 7b de 34 df d4 23 52"
+    "4e 19 00 02 01 04 01 02 16 09 15 09 15 09 14 07 17 07 16 04 fd f2 89 f9 a2 06 73 16 d3 55 65"
 )
 GEOMETRY_EXAMPLE = bytes.fromhex(
     "7c 04 02 02 09 09 3f 40 a0 00 80 3e aa 0a 80 bf a0 bf a0 c0 00 00 10 00 00 00 02"
@@ -211,11 +222,11 @@ def test_tables() -> None:
 
 
 def test_worked_file() -> None:
-    assert len(WORKED_FILE) == 58
+    assert len(WORKED_FILE) == 60
     voxels, _ = independent.decode(WORKED_FILE)
     assert voxels.dtype == np.int16
-    assert voxels.tolist() == [249, 131, 93, 189, 243, 201, 80, 75]
-    assert independent.voxels_checksum(voxels) == 0x0B164F8D
+    assert voxels.tolist() == [249, 131, 93, 189, 216, 243, -13, -77]
+    assert independent.voxels_checksum(voxels) == 0x1ACA1378
     assert assert_agree(WORKED_FILE)
 
 
@@ -226,26 +237,38 @@ def test_steps_of_the_worked_file() -> None:
     inputs = independent.samples(volume.lengths)[[0, 5]]
     assert inputs.tolist() == [[-917504], [393216]]
 
-    a, u = independent.layer_sums(network.encoder_layers[0], 20, inputs)
-    assert u == -22
+    assert isinstance(network, independent.Tree)
+    (root,), (leaves,) = network.levels
+    a = independent.layer_sums(root, inputs)
+    assert root.u == -22
     assert a.tolist() == [[-2228224, 3407872], [1703936, 786432]]
     assert (a // 2**8 % 2**14).tolist() == [[7680, 13312], [6656, 3072]]
-    encoded = independent.sine_layer(network.encoder_layers[0], 20, inputs)
-    assert encoded.tolist() == [[798, -3784], [2275, 3785]]
+    outputs = independent.sine_layer(root, False, inputs)
+    assert outputs.tolist() == [[798, -3784], [2275, 3785]]
+    assert independent.node_numbers(1, inputs).tolist() == [0, 1]
 
-    expert = network.expert_layers[0].expert(0)
-    a, u = independent.layer_sums(expert, 12, encoded)
-    assert u == -15
-    assert a.tolist() == [[7428], [2813]]
-    output = independent.sine_layer(expert, 12, encoded)
-    assert output.tolist() == [[4052], [2104]]
+    expected = [(7428, 4052, 6100, 12492800, 249), (9534, 3961, 5874, 12029952, 243)]
+    for node, (sum_of_node, output, sum_of_head, y, voxel) in enumerate(expected):
+        v = outputs[node : node + 1]
+        assert leaves.u == -15
+        assert independent.layer_sums(leaves, v, node).tolist() == [[sum_of_node]]
+        v = independent.sine_layer(leaves, False, v, node)
+        assert v.tolist() == [[output]]
+        assert network.heads.u == -13
+        assert independent.layer_sums(network.heads, v, node).tolist() == [[sum_of_head]]
+        outputs_of_head = independent.linear_output(network.heads, v, node)
+        assert outputs_of_head.tolist() == [y]
+        assert independent.voxel_values(outputs_of_head, volume).tolist() == [voxel]
 
-    a, u = independent.layer_sums(network.decoder, 12, output)
-    assert u == -13
-    assert a.tolist() == [[6100], [4152]]
-    y = independent.decoder_output(network.decoder, output)
-    assert y.tolist() == [12492800, 8503296]
-    assert independent.voxel_values(y, volume).tolist() == [249, 201]
+
+def test_indices_of_finer() -> None:
+    """Of the phases that the document names, as biases in steps of 2^-14."""
+    phases = [3, 5000, -5000, 100000, 2**24, -(2**24), 2**24 + 3, -(2**24) - 3]
+    bias = np.array(phases)
+    layer = independent.Layer([np.zeros((8, 1), np.int64)], [bias], -2, -14, 12, 2**12)
+    output = independent.sine_layer(layer, True, np.array([[0]]))
+    indices = [3, 5381, 11002, 6827, 0, 0, 0, 0]
+    assert output.tolist() == [independent.S[indices].tolist()]
 
 
 def test_check_values_of_the_distributions() -> None:
@@ -384,26 +407,34 @@ SHAPES = [(97,), (13, 11), (7, 6, 5), (5, 4, 3, 3), (1, 1, 83), (9, 1, 10, 1), (
 
 
 @st.composite
-def architectures(draw: st.DrawFn, coordinates: int) -> Architecture:
-    size = st.integers(1, 9)
-    layers = st.integers(1, 3)
-    experts = draw(st.integers(1, 5))
-    return Architecture(
-        coordinates,
-        experts,
-        draw(layers),
-        draw(layers),
-        draw(size),
-        draw(size),
-        draw(st.integers(0, 5)) if experts > 1 else 0,
-        draw(st.integers(1, 2)) if experts > 1 else 1,
-    )
+def stacks(draw: st.DrawFn, optional: bool = False) -> Stack:
+    layers = draw(st.integers(0 if optional else 1, 3))
+    return Stack(layers, draw(st.integers(1, 9))) if layers else NONE
+
+
+@st.composite
+def mixtures(draw: st.DrawFn, coordinates: int) -> Mixture:
+    gate = Gate(draw(stacks(True)), draw(stacks(True)), draw(st.integers(1, 2)))
+    activation = draw(st.sampled_from(Activation))
+    experts = draw(st.integers(2, 5))
+    return Mixture(coordinates, activation, draw(stacks()), experts, draw(stacks()), gate)
+
+
+@st.composite
+def trees(draw: st.DrawFn, coordinates: int) -> Tree:
+    levels = []
+    for level in range(draw(st.integers(1, {1: 5, 2: 4, 3: 3, 4: 2}[coordinates]))):
+        nodes = 1 << coordinates * level
+        period = draw(st.lists(st.integers(1, 7), min_size=1, max_size=min(nodes, 5)))
+        widths = tuple(period[node % len(period)] for node in range(nodes))
+        levels.append(TreeLevel(draw(st.integers(1, 2)), widths))
+    return Tree(coordinates, draw(st.sampled_from(Activation)), tuple(levels))
 
 
 @st.composite
 def networks(draw: st.DrawFn, coordinates: int) -> bytes:
     """A payload of chunk N: some have sums of 2^52 or more, or an output far beyond both ends."""
-    architecture = draw(architectures(coordinates))
+    architecture: Architecture = draw(st.one_of(trees(coordinates), mixtures(coordinates)))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     any_step = draw(st.sampled_from([False, False, True]))
     integers = []
@@ -414,12 +445,13 @@ def networks(draw: st.DrawFn, coordinates: int) -> bytes:
         if any_step:
             step = int(random.integers(-24, 8))
         else:
-            # The largest value is about 1 in the decoder and up to 64 elsewhere.
-            largest = int(random.integers(-1, 1 if spec.name.startswith("decoder") else 7))
+            # The largest value is about 1 in what gives the output and up to 64 elsewhere.
+            last = spec.name.startswith(("decoder", "heads"))
+            largest = int(random.integers(-1, 1 if last else 7))
             step = largest - magnitude.bit_length()
         if spec.name.startswith("gate.output") and random.random() < 0.4:
             # Experts between which the gate cannot choose.
-            values[random.integers(architecture.experts) :] = values[0]
+            values[random.integers(len(values)) :] = values[0]
         integers.append(values)
         steps.append(step)
     return network_payload(architecture, integers, steps)
@@ -465,53 +497,101 @@ def test_random_damage(data: bytes, draw: st.DataObject) -> None:
     payload = bytearray(payloads[name])
     offset = draw.draw(st.integers(0, len(payload) - 1))
     # Lengths and widths are bytes below 128 and stay small.
-    payload[offset] = draw.draw(st.integers(0, 127 if offset < 7 else 255))
+    payload[offset] = draw.draw(st.integers(0, 127 if offset < 11 else 255))
     payloads[name] = bytes(payload)
     assert_agree(with_checksum(*(payloads[name] for name in "VGN")))
 
 
-def small_network(steps: dict[str, int], values: dict[str, list[int]], **sizes: int) -> bytes:
+def line(width: int = 1, layers: int = 2, activation: Activation = SINE) -> Tree:
+    """A single network on a line."""
+    return single(1, activation, Stack(layers, width))
+
+
+def two_leaves(root: int, width: int = 1) -> Tree:
+    return Tree(1, SINE, (TreeLevel(1, (root,)), TreeLevel(1, (width, width))))
+
+
+def small_mixture(
+    experts: int = 2,
+    encoder: Stack = ONE,
+    expert: Stack = ONE,
+    own: Stack = NONE,
+    hidden: Stack = NONE,
+    active: int = 1,
+) -> Mixture:
+    return Mixture(1, SINE, encoder, experts, expert, Gate(own, hidden, active))
+
+
+def small_network(
+    architecture: Architecture, steps: dict[str, int], values: dict[str, list[int]]
+) -> bytes:
     """Zeros with a step of 1 but for the tensors given."""
-    standard = {
-        **{"coordinates": 1, "experts": 1, "encoder_layers": 1, "expert_layers": 1},
-        **{"encoder_width": 1, "expert_width": 1},
-    }
-    architecture = Architecture(**{**standard, **sizes})
     names = [spec.name for spec in architecture.tensors]
     assert {*steps, *values} <= set(names)
     integers = [
-        np.array(values.get(spec.name, [0] * int(np.prod(spec.shape))), np.int64)
-        for spec in architecture.tensors
+        np.array(values.get(spec.name, [0] * spec.size), np.int64) for spec in architecture.tensors
     ]
     return network_payload(architecture, integers, [steps.get(name, 0) for name in names])
 
 
 @pytest.mark.parametrize(
-    ("valid", "steps", "values", "sizes"),
+    ("valid", "architecture", "steps", "values"),
     [
-        # 2^51 and 2^52 by a bias.
-        (True, {"encoder.0.weight": -24, "encoder.0.bias": 7}, {"encoder.0.bias": [1]}, {}),
-        (False, {"encoder.0.weight": -24, "encoder.0.bias": 7}, {"encoder.0.bias": [-2]}, {}),
+        # 2^51 and 2^52 by a bias, where the inputs are coordinates.
+        *(
+            (valid, architecture, {f"{name}.weight": -24, f"{name}.bias": 7}, {f"{name}.bias": [b]})
+            for valid, b in [(True, 1), (False, -2)]
+            for architecture, name in [
+                (line(), "levels.0.0"),
+                (small_mixture(), "encoder.0"),
+                (small_mixture(own=Stack(2, 1)), "gate.encoder.0"),
+            ]
+        ),
+        # The same where they are not: 2^8 times as much.
+        *(
+            (valid, architecture, {f"{name}.weight": -24, f"{name}.bias": 7}, {f"{name}.bias": [b]})
+            for valid, b in [(True, 511), (False, -512)]
+            for architecture, name in [
+                (line(), "levels.0.1"),
+                (small_mixture(own=Stack(2, 1)), "gate.encoder.1"),
+            ]
+        ),
         # 2^21 x 2^19 x 2^12 by a row of a matrix, the inputs being at most 2^12.
         *(
             (
                 valid,
-                {"decoder.weight": 7, "decoder.bias": -24},
-                {"decoder.weight": [32767] * 64 + [last], "decoder.bias": [bias]},
-                {"expert_width": 65},
+                line(65),
+                {"heads.weight": 7, "heads.bias": -24},
+                {"heads.weight": [32767] * 64 + [last], "heads.bias": [bias]},
             )
             for valid, last, bias in [(True, 63, 32767), (False, 64, 0), (False, -64, 0)]
+        ),
+        # The same in the second node of a level alone: rows belong to their nodes.
+        *(
+            (
+                valid,
+                two_leaves(65),
+                {"levels.1.0.weight": 7, "levels.1.0.bias": -24},
+                {"levels.1.0.weight": [0] * 65 + [32767] * 64 + [last]},
+            )
+            for valid, last in [(True, 63), (False, 64)]
+        ),
+        (
+            True,
+            two_leaves(33),
+            {"levels.1.0.weight": 7, "levels.1.0.bias": -24},
+            {"levels.1.0.weight": [32767] * 66},
         ),
         # 2^13 x 2^19 x 2^20 behind a ReLU, whose output is at most 2^20.
         *(
             (
                 valid,
+                small_mixture(hidden=Stack(2, 1)),
                 {f"gate.{layer}.weight": 7, f"gate.{layer}.bias": -24},
                 {
                     f"gate.{layer}.weight": [weight] * rows,
                     f"gate.{layer}.bias": [32767] * rows,
                 },
-                {"experts": 2, "gate_width": 1},
             )
             for valid, weight in [(True, 8191), (False, 8192)]
             for layer, rows in [("hidden.1", 1), ("output", 2)]
@@ -519,46 +599,64 @@ def small_network(steps: dict[str, int], values: dict[str, list[int]], **sizes: 
         # The same in the first gate layer, whose inputs are at most 2^12.
         (
             True,
+            small_mixture(hidden=Stack(2, 1)),
             {"gate.hidden.0.weight": 7, "gate.hidden.0.bias": -24},
             {"gate.hidden.0.weight": [32767], "gate.hidden.0.bias": [32767]},
-            {"experts": 2, "gate_width": 1},
         ),
         (
             True,
+            small_mixture(active=2),
             {"gate.output.weight": 7, "gate.output.bias": -24},
             {"gate.output.weight": [32767, -32767], "gate.output.bias": [32767, 0]},
-            {"experts": 2, "active_experts": 2},
+        ),
+        (
+            True,
+            small_mixture(own=Stack(1, 1), hidden=Stack(1, 1)),
+            {"gate.hidden.0.weight": 7, "gate.hidden.0.bias": -24},
+            {"gate.hidden.0.weight": [32767, -32767], "gate.hidden.0.bias": [32767]},
         ),
         # An expert that never acts counts as well.
         (
             False,
+            small_mixture(),
             {"experts.0.weight": -24, "experts.0.bias": 7, "gate.output.bias": 7},
             {"experts.0.bias": [0, 512], "gate.output.bias": [1, 0]},
-            {"experts": 2},
         ),
     ],
 )
 def test_bound_on_the_sums(
-    valid: bool, steps: dict[str, int], values: dict[str, list[int]], sizes: dict[str, int]
+    valid: bool, architecture: Architecture, steps: dict[str, int], values: dict[str, list[int]]
 ) -> None:
-    network = small_network(steps, values, **sizes)
+    network = small_network(architecture, steps, values)
     assert assert_agree(with_checksum(volume_payload((5,)), MINIMAL_GEOMETRY, network)) == valid
 
 
 @pytest.mark.parametrize(
-    ("valid", "sizes"),
+    ("valid", "architecture"),
     [
-        (True, {"encoder_layers": 33, "expert_layers": 31}),
-        (False, {"encoder_layers": 33, "expert_layers": 32}),
-        (True, {"experts": 256}),
-        (False, {"experts": 257}),
-        (True, {"encoder_width": 4096}),
-        (False, {"encoder_width": 4097}),
-        (False, {"expert_width": 4097}),
+        (True, line(layers=64)),
+        (False, line(layers=65)),
+        (True, small_mixture(encoder=Stack(33, 1), expert=Stack(31, 1))),
+        (False, small_mixture(encoder=Stack(33, 1), expert=Stack(32, 1))),
+        (True, small_mixture(2, Stack(30, 1), Stack(30, 1), Stack(2, 1), Stack(2, 1))),
+        (False, small_mixture(2, Stack(30, 1), Stack(30, 1), Stack(3, 1), Stack(2, 1))),
+        (True, small_mixture(256)),
+        (False, small_mixture(257)),
+        (True, Tree(1, SINE, tuple(TreeLevel(1, (1,) * 2**i) for i in range(9)))),
+        (False, Tree(1, SINE, tuple(TreeLevel(1, (1,) * 2**i) for i in range(10)))),
+        (True, small_mixture(encoder=Stack(1, 4096), own=Stack(1, 4096))),
+        (False, small_mixture(encoder=Stack(1, 4097))),
+        (False, small_mixture(expert=Stack(1, 4097))),
+        (False, small_mixture(own=Stack(1, 4097))),
+        (False, small_mixture(hidden=Stack(1, 4097))),
+        (True, line(4096, 1)),
+        (False, line(4097, 1)),
+        (False, two_leaves(1, 4097)),
+        (False, Tree(1, SINE, (TreeLevel(1, (1,)), TreeLevel(1, (4097, 1))))),
     ],
 )
-def test_limits_of_the_network(valid: bool, sizes: dict[str, int]) -> None:
-    network = small_network({}, {}, **sizes)
+def test_limits_of_the_network(valid: bool, architecture: Architecture) -> None:
+    network = small_network(architecture, {}, {})
     assert assert_agree(with_checksum(volume_payload((5,)), MINIMAL_GEOMETRY, network)) == valid
 
 
@@ -569,10 +667,9 @@ def test_limits_of_the_network(valid: bool, sizes: dict[str, int]) -> None:
 def test_ties_of_the_gate(active_experts: int, gate: list[int], first: int, second: int) -> None:
     outputs = [-700, 100, 900]
     network = small_network(
+        small_mixture(3, active=active_experts),
         {"gate.output.bias": -8, "experts.0.bias": -12, "decoder.weight": -1},
         {"gate.output.bias": gate, "experts.0.bias": outputs, "decoder.weight": [1]},
-        experts=3,
-        active_experts=active_experts,
     )
     data = with_checksum(volume_payload((2,), low=-(2**12), high=2**12), MINIMAL_GEOMETRY, network)
     assert assert_agree(data)
@@ -587,8 +684,9 @@ def test_ties_of_the_gate(active_experts: int, gate: list[int], first: int, seco
 def test_saturation(range_of_values: tuple[str, float, float]) -> None:
     """An output far beyond both ends gives the ends."""
     network = small_network(
-        {"decoder.weight": 7, "encoder.0.weight": -2, "experts.0.weight": -2},
-        {"decoder.weight": [32767], "encoder.0.weight": [1], "experts.0.weight": [1]},
+        line(),
+        {"heads.weight": 7, "levels.0.0.weight": -2, "levels.0.1.weight": -2},
+        {"heads.weight": [32767], "levels.0.0.weight": [1], "levels.0.1.weight": [1]},
     )
     dtype, low, high = range_of_values
     data = with_checksum(volume_payload((2,), dtype, low, high), MINIMAL_GEOMETRY, network)
@@ -598,7 +696,8 @@ def test_saturation(range_of_values: tuple[str, float, float]) -> None:
 
 
 def test_network_of_many_lanes() -> None:
-    architecture = Architecture(2, 2, 2, 1, 512, 4, 0, 2)
+    gate = Gate(NONE, NONE, 2)
+    architecture = Mixture(2, SINE, Stack(2, 512), 2, Stack(1, 4), gate)
     random = np.random.default_rng(1)
     integers = [random.integers(-9, 9, spec.shape, endpoint=True) for spec in architecture.tensors]
     assert sum(values.size for values in integers) >= 2**18
@@ -606,6 +705,90 @@ def test_network_of_many_lanes() -> None:
     volume = volume_payload((5, 4), "uint16", 0, 65535)
     assert assert_agree(with_checksum(volume, MINIMAL_GEOMETRY, network))
     assert not assert_agree(with_checksum(volume, MINIMAL_GEOMETRY, network + bytes(4)))
+
+
+@pytest.mark.parametrize("shape", [(3,), (16,), (5, 3), (4, 1, 4), (3, 5, 2), (2, 3, 2, 3)])
+def test_each_leaf_makes_the_voxels_of_its_cell(shape: tuple[int, ...]) -> None:
+    """Heads of a constant each: the voxel is the number of its cell, in Morton order."""
+    axes = sum(length > 1 for length in shape)
+    levels = 3 if axes < 4 else 2
+    widths = [(1,) * 2 ** (axes * level) for level in range(levels)]
+    tree = Tree(axes, SINE, tuple(TreeLevel(1, level) for level in widths))
+    leaves = 2 ** (axes * (levels - 1))
+    network = small_network(tree, {"heads.bias": -14}, {"heads.bias": list(range(leaves))})
+    # An output of n x 2^10 is n above the middle of the range.
+    volume = volume_payload(shape, low=-(2**14), high=2**14)
+    data = with_checksum(volume, MINIMAL_GEOMETRY, network)
+    assert assert_agree(data)
+    voxels, _ = independent.decode(data)
+    for place in np.ndindex(shape):
+        pairs = [(p, n) for p, n in zip(place, shape, strict=True) if n > 1]
+        cells = [(2 * p + 1) * 2 ** (levels - 1) // (2 * n) for p, n in pairs]
+        leaf = sum(
+            (c >> k & 1) << (axes * k + d) for d, c in enumerate(cells) for k in range(levels - 1)
+        )
+        assert voxels[place] == leaf
+
+
+@pytest.mark.parametrize(
+    ("valid", "payload"),
+    [
+        # The worked file's network, and it with other fields.
+        (True, "00 02 01 04 01 02"),
+        (True, "04 02 01 04 01 02"),
+        (False, "02 02 01 04 01 02"),
+        (False, "03 02 01 04 01 02"),
+        (False, "08 02 01 04 01 02"),
+        (False, "80 02 01 04 01 02"),
+        (False, "00 00 01 04 01 02"),
+        (False, "00 02 00 04 01 02"),
+        (False, "00 02 01 04 01 00"),
+        (False, "00 02 01 04 01 03"),
+        (False, "00 02 01 05 01 02"),
+        (False, "00 02 01 01 02 01 02"),
+        (False, "00 02 01 04 01 01 01 01"),
+        (False, "00 02 01 04 01 01 00 02"),
+        (False, "00 02 01 04 81 00 02"),
+    ],
+)
+def test_fields_of_the_architecture(valid: bool, payload: str) -> None:
+    tensors = independent.read_container(WORKED_FILE)["N"][6:]
+    network = bytes.fromhex(payload) + tensors
+    volume = independent.read_container(WORKED_FILE)["V"]
+    assert assert_agree(with_checksum(volume, MINIMAL_GEOMETRY, network)) == valid
+
+
+@pytest.mark.parametrize(
+    ("valid", "fields"),
+    [
+        (True, "02 01 01 01 01 00 00 01"),
+        (True, "02 01 01 01 01 01 01 00 02 01"),
+        (True, "02 01 01 01 01 01 01 00 02 00"),
+        (False, "02 01 01 01 01 01 01 00 02 02"),
+        (True, "02 01 01 01 01 00 03 01 02"),
+        (False, "01 01 01 01 01 00 00 01"),
+        (False, "02 00 01 01 01 00 00 01"),
+        (False, "02 01 00 01 01 00 00 01"),
+        (False, "02 01 01 00 01 00 00 01"),
+        (False, "02 01 01 01 00 00 00 01"),
+        (False, "02 01 01 01 01 01 00 00 01 01"),
+        (False, "02 01 01 01 01 00 01 00 01"),
+        (False, "02 01 01 01 01 00 00 00"),
+        (False, "02 01 01 01 01 00 00 03"),
+    ],
+)
+def test_fields_of_a_mixture(valid: bool, fields: str) -> None:
+    """With zeros for all weights, where the fields say how many there are."""
+    payload = b"\x05" + bytes.fromhex(fields)
+    tensors = 0
+    if valid:
+        chunk_of_fields = bytes.fromhex(fields)
+        own = chunk_of_fields[5]
+        hidden = chunk_of_fields[7 if own else 6]
+        tensors = 2 * (chunk_of_fields[1] + chunk_of_fields[3] + own + hidden + 2)
+    network = payload + b"\x18\0" * tensors + b"\x10\0"
+    data = with_checksum(volume_payload((5,)), MINIMAL_GEOMETRY, network)
+    assert assert_agree(data) == valid
 
 
 # Geometry

@@ -147,11 +147,14 @@ def test_damaged_anywhere(moec: bytes) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        (257, 2, 3, 8, 8, 0, 1),
-        (1, 65, 3, 8, 8),
-        (1, 1 << 40, 3, 8, 8),
-        (1, 2, 3, 5000, 8),
-        (1, 2, 3, 8, 5000),
+        (0, 4, *(1, 2) * 4),
+        (0, 1, 65, 8),
+        (4, 1, 1 << 40, 8),
+        (0, 1, 2, 10000),
+        (0, 2, 1, 2, 1, 1, 5000, *(1,) * 7),
+        (1, 257, 2, 8, 3, 8, 0, 0, 1),
+        (5, 2, 62, 8, 3, 8, 0, 0, 1),
+        (1, 2, 2, 8, 3, 8, 1, 5000, 0, 1),
     ],
 )
 def test_network_beyond_the_limits(moec: bytes, values: tuple[int, ...]) -> None:
@@ -162,7 +165,7 @@ def test_network_beyond_the_limits(moec: bytes, values: tuple[int, ...]) -> None
         read_info(with_network(moec, writer.getvalue()))
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x01\x00\x03\x08\x08", b"\x01\x02"])
+@pytest.mark.parametrize("payload", [b"", b"\x00\x01\x00\x08", b"\x00\x01", b"\x08\x01\x02\x08"])
 def test_network_that_is_none(moec: bytes, payload: bytes) -> None:
     with pytest.raises(BitstreamError):
         read_info(with_network(moec, payload))
@@ -170,7 +173,7 @@ def test_network_that_is_none(moec: bytes, payload: bytes) -> None:
 
 def test_network_of_a_volume_of_one_value(moec: bytes) -> None:
     with pytest.raises(BitstreamError, match="one value has a network"):
-        read_info(with_network(constant_file(geometry(moec)), b"\x01\x02\x03\x08\x08"))
+        read_info(with_network(constant_file(geometry(moec)), b"\x00\x01\x03\x08"))
 
 
 def test_limits_are_the_callers(moec: bytes) -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from inrcodec import encoder
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import Activation, Architecture, Mixture, Stack, single
 from inrcodec.bitstream.container import Chunk, ChunkType, read_file, write_container
 from inrcodec.bitstream.primitives import ByteWriter
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
@@ -26,7 +26,7 @@ from inrcodec.entropy.network import encode_network
 from inrcodec.errors import LimitExceededError, naming
 from inrcodec.info import read_info
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.planner import Effort
+from inrcodec.planner import Effort, NetworkChoice
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
 from inrcodec.volume.nifti import read_nifti
 
@@ -86,16 +86,17 @@ def file_of(volume: bytes, network: bytes = b"", metadata: bytes | None = None) 
 
 
 SMALL = volume_chunk((4, 5, 6), high=1)
-WIDE = Architecture(3, 1, 1, 1, 740, 740)
+WIDE = single(3, Activation.SINE, Stack(2, 740))
+DEEP = single(3, Activation.SINE, Stack(64, 4096))
 
 HOSTILE: dict[str, tuple[bytes, int]] = {
     "voxels": (file_of(volume_chunk((10_000,) * 3)), 10**12),
-    "experts": (file_of(SMALL, network_chunk(257, 1, 1, 1, 1, 0, 1)), 257),
-    "layers": (file_of(SMALL, network_chunk(1, 60, 5, 1, 1)), 65),
-    "width": (file_of(SMALL, network_chunk(1, 1, 1, 1, 4097)), 4097),
+    "experts": (file_of(SMALL, network_chunk(1, 257, 1, 1, 1, 1, 0, 0, 1)), 257),
+    "layers": (file_of(SMALL, network_chunk(0, 1, 65, 2)), 65),
+    "width": (file_of(SMALL, network_chunk(0, 1, 1, 8194)), 4097),
     "parameters": (
-        file_of(SMALL, network_chunk(1, 32, 32, 4096, 4096)),
-        Architecture(3, 1, 32, 32, 4096, 4096).parameters,
+        file_of(SMALL, network_chunk(0, 1, 64, 8192)),
+        DEEP.parameters,
     ),
     "metadata_bytes": (file_of(volume_chunk((4, 5, 6)), b"", metadata_chunk(10**18)), 10**18),
     "work": (
@@ -115,20 +116,21 @@ def two_experts(scan: Path) -> bytes:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder, "plan_effort", lambda *_: Effort(60, 4, 2048))
         target = Target(file_bytes=900)
-        return encode_volume(read_nifti(scan), target=target, experts=2, metadata="full")[0]
+        choice = NetworkChoice(experts=2)
+        return encode_volume(read_nifti(scan), target=target, network=choice, metadata="full")[0]
 
 
 def claims_of(moec: bytes) -> dict[str, int]:
     info = read_info(moec)
     a = info.architecture
-    assert a is not None
+    assert isinstance(a, Mixture)
     return {
         "file_bytes": len(moec),
         "voxels": info.header.voxels,
         "parameters": a.parameters,
         "experts": a.experts,
-        "layers": a.encoder_layers + a.expert_layers,
-        "width": max(a.encoder_width, a.expert_width, a.gate_width),
+        "layers": a.encoder.layers + a.expert.layers + a.gate.hidden.layers,
+        "width": max(a.encoder.width, a.expert.width, a.gate.hidden.width),
         "metadata_bytes": 348,
         "work": info.header.voxels * a.active_parameters,
     }
@@ -287,7 +289,7 @@ def test_each_default_can_be_raised(name: str, tmp_path: Path) -> None:
 
 def test_several_limits_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.moec"
-    path.write_bytes(file_of(volume_chunk((10_000,) * 3, high=1), network_chunk(1, 60, 5, 9, 9)))
+    path.write_bytes(file_of(volume_chunk((10_000,) * 3, high=1), network_chunk(0, 1, 65, 18)))
     first = advice(run("info", path))
     second = advice(run("info", path, *first))
     assert (first[1], second[1]) == ("voxels=1000000000000", "layers=65")

@@ -1,117 +1,199 @@
-"""The network against its definition: shapes, sparse routing, derivatives."""
+"""The networks against their definitions: shapes, sparse routing, derivatives."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from families import DEEP_TREE, MIXTURES, MOEC, MOEC_TOP2, NEURAL, SINGLE, TREE, UNEVEN_TREE, every
+from torch import Tensor
 
-from inrcodec.architecture import Architecture
-from inrcodec.errors import LimitExceededError
-from inrcodec.limits import Limits
-from inrcodec.model.gating import balancing_loss, probe_loss
+from inrcodec.architecture import Activation, Architecture, Mixture, Tree
+from inrcodec.model.finer import finer_layer
 from inrcodec.model.grid import Grid
+from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
+from inrcodec.model.network import from_quantized, initialized
 from inrcodec.model.sine import TURN, sine_layer
+from inrcodec.model.stack import value_and_slope
+from inrcodec.model.tree import TreeINR, cell_of
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
 
-SINGLE = Architecture(3, 1, 2, 2, 7, 7)
-MIXTURE = Architecture(3, 4, 1, 2, 6, 5, 3)
-LINEAR_GATE = Architecture(4, 3, 2, 1, 5, 8)
-ALL = pytest.mark.parametrize("architecture", [SINGLE, MIXTURE, LINEAR_GATE])
+
+def model_of(architecture: Architecture, seed: int = 0) -> INR:
+    return initialized(architecture, 0.1, 0.5, torch.Generator().manual_seed(seed))
 
 
-def model_of(architecture: Architecture, seed: int = 0) -> MoEINR:
-    return MoEINR.initialized(architecture, 0.1, 0.5, torch.Generator().manual_seed(seed))
+def mixture_of(architecture: Mixture) -> MoEINR:
+    model = model_of(architecture)
+    assert isinstance(model, MoEINR)
+    return model
 
 
-@ALL
+def coordinates_for(architecture: Architecture, count: int = 500) -> Tensor:
+    generator = torch.Generator().manual_seed(9)
+    return torch.rand(architecture.coordinates, count, generator=generator) * 2 - 1
+
+
+@every()
 def test_architecture_lists_the_models_parameters(architecture: Architecture) -> None:
     model = model_of(architecture)
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    assert {spec.name: spec.shape for spec in architecture.tensors} == shapes
-    assert architecture.parameters == sum(p.numel() for p in model.parameters())
+    specs = architecture.tensors
+    for weight, bias in zip(specs[::2], specs[1::2], strict=True):
+        affines = [a.values() for a in model.affines(weight.name.removesuffix(".weight"))]
+        assert sum(w.numel() for w, _ in affines) == weight.size
+        assert sum(len(b) for _, b in affines) == bias.size
+    assert sum(p.numel() for p in model.parameters()) == sum(spec.size for spec in specs)
 
 
-def test_active_parameters_count_one_expert() -> None:
-    single = Architecture(3, 1, 1, 2, 6, 5)
-    gate = 2 * 3 + 4 * 3 + 6 * 3 + 3 * 3 + 4 + 0 * single.parameters
-    assert MIXTURE.active_parameters == single.parameters + gate
+def sine_of_turns(phase: Tensor) -> Tensor:
+    return torch.sin(TURN * phase)
 
 
-@pytest.mark.parametrize(
-    "limits", [Limits(experts=3), Limits(width=5), Limits(layers=2), Limits(parameters=200)]
+def finer_of_turns(phase: Tensor) -> Tensor:
+    """The paper's sin(w0 (|z| + 1) z)."""
+    z = phase / 4
+    return torch.sin(8 * math.pi * (z.abs() + 1) * z)
+
+
+LAYERS = pytest.mark.parametrize(
+    ("layer", "function"), [(sine_layer, sine_of_turns), (finer_layer, finer_of_turns)]
 )
-def test_architecture_beyond_a_limit_is_refused(limits: Limits) -> None:
-    with pytest.raises(LimitExceededError):
-        MIXTURE.check(limits)
+Function = Callable[..., Tensor]
 
 
-def test_sine_layer_is_the_sine_of_turns_with_its_derivative() -> None:
+@LAYERS
+def test_layers_are_their_functions_of_turns_with_their_derivatives(
+    layer: Function, function: Function
+) -> None:
     generator = torch.Generator().manual_seed(3)
     weight, bias, features = (
         torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
         for shape in [(4, 3), (4,), (3, 11)]
     )
-    expected = torch.sin(TURN * (weight @ features + bias[:, None]))
-    assert torch.allclose(sine_layer(weight, bias, features), expected)
-    torch.autograd.gradcheck(sine_layer, (weight, bias, features))
+    assert torch.allclose(
+        layer(weight, bias, features), function(weight @ features + bias[:, None])
+    )
+    torch.autograd.gradcheck(layer, (weight, bias, features))
 
 
-@pytest.mark.parametrize("architecture", [MIXTURE, LINEAR_GATE])
-def test_each_coordinate_runs_through_the_expert_of_largest_logit(
-    architecture: Architecture,
-) -> None:
+@LAYERS
+def test_fixed_point_is_the_rounded_function(layer: Function, function: Function) -> None:
+    phase = torch.linspace(-3, 3, 5001)
+    rounded = layer(torch.ones(1, 1), torch.zeros(1), phase[None], fixed_point=True)[0]
+    exact = layer(torch.ones(1, 1), torch.zeros(1), phase[None])[0]
+    assert torch.equal(rounded * 4096, (rounded * 4096).round())
+    assert (rounded - exact).abs().max() < 2e-3
+    assert (rounded - exact).mean().abs() < 2e-5
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_slopes_are_the_derivatives(activation: Activation) -> None:
+    turns = torch.linspace(-2, 2, 401, dtype=torch.float64, requires_grad=True)
+    value, slope = value_and_slope(activation, turns * TURN)
+    (expected,) = torch.autograd.grad(value.sum(), turns)
+    assert torch.allclose(slope, expected)
+
+
+# Trees
+
+
+@pytest.mark.parametrize("level", [0, 1, 3])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_cells_are_halves_of_halves_in_morton_order(level: int, axes: int) -> None:
+    fixed = torch.randint(-(1 << 20), (1 << 20) + 1, (axes, 400))
+    fixed[:, :3] = torch.tensor([-(1 << 20), 0, 1 << 20])
+    found = cell_of(fixed / 2**20, level)
+    for column, number in zip(fixed.T.tolist(), found.tolist(), strict=True):
+        cells = [min(((x + (1 << 20)) << level) >> 21, (1 << level) - 1) for x in column]
+        bits = [(c >> k & 1) << (axes * k + d) for k in range(level) for d, c in enumerate(cells)]
+        assert number == sum(bits)
+
+
+@pytest.mark.parametrize("architecture", [TREE, UNEVEN_TREE, DEEP_TREE])
+def test_each_coordinate_passes_its_cells_from_root_to_leaf(architecture: Tree) -> None:
     model = model_of(architecture)
-    coordinates = torch.rand(architecture.coordinates, 500) * 2 - 1
+    assert isinstance(model, TreeINR)
+    coordinates = coordinates_for(architecture, 60)
+    with torch.no_grad():
+        values = model(coordinates)
+        for column, value in zip(coordinates.mT, values, strict=True):
+            features = column[:, None]
+            for number, level in enumerate(model.levels):
+                features = level[int(cell_of(column[:, None], number))](features)  # type: ignore[index]
+            head = model.heads()[int(model.leaf(column[:, None]))]
+            assert torch.allclose(head(features[:, 0])[0], value, atol=1e-6)
+
+
+def test_a_leaf_without_coordinates_gets_no_gradient() -> None:
+    model = model_of(TREE)
+    model(coordinates_for(TREE).abs()).sum().backward()
+    reached = [a.weight.grad is not None for a in model.affines("levels.1.0")]
+    assert reached == [False] * 7 + [True]
+    assert model.affines("levels.1.0")[0].gradients()[0].abs().sum() == 0
+    assert model.affines("levels.0.0")[0].gradients()[0].abs().sum() > 0
+
+
+# Mixtures
+
+
+@every(*MIXTURES)
+def test_each_coordinate_runs_through_the_experts_of_largest_logits(
+    architecture: Mixture,
+) -> None:
+    model = mixture_of(architecture)
+    coordinates = coordinates_for(architecture)
     with torch.no_grad():
         features = model.encoder(coordinates)
-        assert model.gate is not None
-        logits = model.gate(features)
-        routing = logits.argmax(0)
-        assert len(routing.unique()) > 1
+        logits, chosen = model.gate(coordinates, features).topk(architecture.gate.active, dim=0)
+        assert len(chosen.unique()) > 1
         outputs = torch.stack(
-            [model.decode(model.experts.run(i, features)) for i in range(architecture.experts)]
+            [model.decode(model.experts(features, i)) for i in range(architecture.experts)]
         )
-        expected = outputs.gather(0, routing[None])[0]
+        expected = (outputs.gather(0, chosen) * logits.softmax(0)).sum(0)
         assert torch.allclose(model(coordinates), expected, atol=1e-6)
+        routing, shares = model.route(coordinates)
+        assert torch.equal(routing, chosen) and torch.allclose(shares, logits.softmax(0))
 
 
-def test_equal_logits_go_to_the_lowest_expert() -> None:
-    model = model_of(MIXTURE)
-    assert model.gate is not None
+def test_the_gate_reads_its_own_features_before_the_shared_ones() -> None:
+    model = mixture_of(NEURAL)
+    coordinates = coordinates_for(NEURAL)
+    own, width = model.gate.encoder(coordinates), NEURAL.gate.encoder.width
+    shared = model.encoder(coordinates)
+    first = model.gate.hidden[0]
+    weight, bias = first.weight, first.bias  # type: ignore[union-attr]
+    hidden = weight[:, :width] @ own + weight[:, width:] @ shared + bias[:, None]  # type: ignore[index]
+    logits = model.gate.output(hidden.relu().mT).mT
+    assert torch.allclose(model.gate(coordinates, shared), logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", [MOEC, MOEC_TOP2])
+def test_equal_logits_go_to_the_lowest_experts(architecture: Mixture) -> None:
+    model = mixture_of(architecture)
     with torch.no_grad():
         model.gate.output.weight.zero_()
         model.gate.output.bias.zero_()
-    assert model.gate.route(torch.rand(6, 9)).tolist() == [0] * 9
+        routing, _ = model.route(coordinates_for(architecture, 9))
+    assert routing.tolist() == [[number] * 9 for number in range(architecture.gate.active)]
 
 
 def test_sparse_routing_trains_only_the_experts_it_reaches() -> None:
-    model = model_of(MIXTURE)
-    assert model.gate is not None
+    model = mixture_of(MOEC)
     with torch.no_grad():
         model.gate.output.weight.zero_()
-        model.gate.output.bias.copy_(torch.tensor([0.0, 0.0, 5.0, 0.0]))
-    model(torch.rand(3, 50)).sum().backward()
+        model.gate.output.bias.copy_(torch.tensor([0.0, 0.0, 5.0]))
+    model(coordinates_for(MOEC, 50)).sum().backward()
     gradient = model.experts[0].weight.grad
     assert gradient is not None
     assert gradient[2].abs().sum() > 0
-    assert gradient[[0, 1, 3]].abs().sum() == 0
+    assert gradient[[0, 1]].abs().sum() == 0
 
 
-def test_balancing_loss_is_one_when_even_and_grows_with_the_imbalance() -> None:
-    even = torch.eye(4).repeat(1, 8) * 20
-    assert balancing_loss(even).item() == pytest.approx(1, abs=1e-6)
-    skewed = torch.zeros(4, 32)
-    skewed[0] = 20
-    assert balancing_loss(skewed).item() == pytest.approx(4, abs=1e-5)
-
-
-def test_probe_loss_teaches_the_gate_the_better_expert() -> None:
-    logits = torch.zeros(2, 1, requires_grad=True)
-    probe_loss(logits, torch.tensor([[1.0], [3.0]])).backward()
-    assert logits.grad is not None
-    assert logits.grad[0, 0] < 0 < logits.grad[1, 0]
+# Grid and file
 
 
 def test_grid_numbers_the_first_axis_fastest_and_skips_single_voxels() -> None:
@@ -122,13 +204,22 @@ def test_grid_numbers_the_first_axis_fastest_and_skips_single_voxels() -> None:
     assert coordinates[1].tolist() == [-0.5] * 4 + [0.5] * 4
 
 
-@ALL
+@every()
 def test_from_quantized_holds_the_files_values(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
     tensors = tuple(
         QuantizedTensor(rng.integers(-99, 99, spec.shape).astype(np.int32), -5)
         for spec in architecture.tensors
     )
-    model = MoEINR.from_quantized(QuantizedModel(architecture, tensors))
-    for parameter, tensor in zip(model.ordered_parameters(), tensors, strict=True):
-        assert np.array_equal(parameter.numpy(), tensor.integers / 32)
+    model = from_quantized(QuantizedModel(architecture, tensors))
+    specs = architecture.tensors
+    for i in range(0, len(specs), 2):
+        affines = [a.values() for a in model.affines(specs[i].name.removesuffix(".weight"))]
+        for own, tensor in zip(zip(*affines, strict=True), tensors[i : i + 2], strict=True):
+            flat = torch.cat([values.reshape(-1) for values in own]).numpy()
+            assert np.array_equal(flat, tensor.integers.reshape(-1) / 32)
+
+
+def test_a_single_network_starts_from_its_seed_alone() -> None:
+    pairs = zip(model_of(SINGLE).parameters(), model_of(SINGLE).parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)

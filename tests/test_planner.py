@@ -4,46 +4,131 @@ from __future__ import annotations
 
 import pytest
 
+from inrcodec.architecture import Activation, Architecture, Mixture, Partition, Tree
 from inrcodec.errors import BudgetError
+from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.planner import (
     BITS_PER_WEIGHT,
+    Allocation,
+    NetworkChoice,
     Preset,
     plan_architecture,
     plan_effort,
     smallest_network_bytes,
 )
 
+ANY = NetworkChoice()
+SINGLE = NetworkChoice(Partition.SINGLE)
+OCTREE = NetworkChoice(Partition.OCTREE)
+UNEVEN = NetworkChoice(Partition.OCTREE, allocation=Allocation.IMPORTANCE)
+SEVEN = NetworkChoice(Partition.MOEC, experts=7)
+NEURAL = NetworkChoice(Partition.NEURAL_EXPERTS, active_experts=2)
+CHOICES = pytest.mark.parametrize("choice", [ANY, SINGLE, OCTREE, UNEVEN, SEVEN, NEURAL])
 
-@pytest.mark.parametrize("experts", [None, 1, 2, 7])
-@pytest.mark.parametrize("budget", [100, 400, 1000, 4000, 14_000, 100_000])
-def test_the_network_fills_its_bytes_but_for_a_row(budget: int, experts: int | None) -> None:
-    architecture = plan_architecture(budget, 3, experts)
+
+def importance(level: int) -> list[float]:
+    return [0.0, 1.0, 4.0, 9.0] * 2 ** (3 * level - 2)
+
+
+@CHOICES
+@pytest.mark.parametrize("budget", [150, 400, 1000, 4000, 14_000, 100_000])
+def test_the_network_fills_its_bytes_but_for_a_row(budget: int, choice: NetworkChoice) -> None:
+    architecture = plan_architecture(budget, 3, choice, importance)
+    architecture.check(DEFAULT_LIMITS)
     weights = architecture.parameters * BITS_PER_WEIGHT / 8
     assert weights < budget
     if budget >= 1000:
-        assert weights > 0.75 * budget
+        assert weights > 0.9 * budget
+
+
+@CHOICES
+@pytest.mark.parametrize("coordinates", [1, 2, 4])
+def test_any_number_of_axes(coordinates: int, choice: NetworkChoice) -> None:
+    def even(level: int) -> list[float]:
+        return [1.0] * (1 << coordinates * level)
+
+    for budget in (1000, 20_000):
+        plan_architecture(budget, coordinates, choice, even).check(DEFAULT_LIMITS)
+
+
+def experts_of(architecture: Architecture) -> int:
+    return architecture.experts if isinstance(architecture, Mixture) else 1
 
 
 def test_large_budgets_get_several_experts_and_small_ones_one() -> None:
-    assert [plan_architecture(b, 3, None).experts for b in (900, 4600, 13_700)] == [1, 1, 4]
+    plans = [plan_architecture(b, 3, ANY) for b in (900, 4600, 13_700)]
+    assert [experts_of(plan) for plan in plans] == [1, 1, 4]
+    assert [plan.partition for plan in plans] == [Partition.SINGLE] * 2 + [Partition.MOEC]
+
+
+@pytest.mark.parametrize("partition", Partition)
+@pytest.mark.parametrize("activation", Activation)
+def test_what_is_asked_for_is_had(partition: Partition, activation: Activation) -> None:
+    architecture = plan_architecture(3000, 3, NetworkChoice(partition, activation=activation))
+    assert (architecture.partition, architecture.activation) == (partition, activation)
 
 
 def test_experts_asked_for_are_had() -> None:
-    assert plan_architecture(900, 3, 3).experts == 3
-    assert plan_architecture(50_000, 4, 1).experts == 1
+    for choice, experts, active in (
+        (NetworkChoice(experts=3), 3, 1),
+        (NetworkChoice(active_experts=2), 2, 2),
+        (NetworkChoice(Partition.NEURAL_EXPERTS, 5, 2), 5, 2),
+    ):
+        architecture = plan_architecture(900, 3, choice)
+        assert isinstance(architecture, Mixture)
+        assert (architecture.experts, architecture.gate.active) == (experts, active)
 
 
-@pytest.mark.parametrize("experts", [None, 1, 5])
-def test_smallest_network(experts: int | None) -> None:
-    least = smallest_network_bytes(3, experts)
-    assert plan_architecture(least, 3, experts).parameters > 0
+def test_important_cells_get_wide_nodes() -> None:
+    architecture = plan_architecture(4000, 3, UNEVEN, importance)
+    assert isinstance(architecture, Tree)
+    root, *below = architecture.levels
+    assert len(root.widths) == 1
+    for level in below:
+        least, *rising = level.widths[:4]
+        assert least == 1
+        assert rising[2] - 1 == pytest.approx(3 * (rising[0] - 1), abs=2)
+        assert level.widths == level.widths[:4] * (len(level.widths) // 4)
+
+
+def test_equal_importance_is_an_even_octree() -> None:
+    flat = plan_architecture(4000, 3, UNEVEN, lambda level: [2.0] * (1 << 3 * level))
+    assert flat == plan_architecture(4000, 3, OCTREE)
+
+
+def test_cells_of_one_value_make_an_even_octree() -> None:
+    flat = plan_architecture(4000, 3, UNEVEN, lambda level: [0.0] * (1 << 3 * level))
+    assert flat == plan_architecture(4000, 3, OCTREE)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"partition": Partition.SINGLE, "experts": 4}, "single has no experts"),
+        ({"partition": Partition.OCTREE, "experts": 8}, "octree has no experts"),
+        ({"partition": Partition.OCTREE, "active_experts": 2}, "octree has no experts"),
+        ({"experts": 1}, "2 experts or more"),
+        ({"allocation": Allocation.EVEN}, "take the partition octree"),
+        ({"partition": Partition.MOEC, "allocation": Allocation.EVEN}, "for an octree"),
+    ],
+)
+def test_contradictions(choice: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NetworkChoice(**choice)  # type: ignore[arg-type]
+
+
+@CHOICES
+def test_smallest_network(choice: NetworkChoice) -> None:
+    least = smallest_network_bytes(3, choice)
+    assert plan_architecture(least, 3, choice, importance).parameters > 0
     with pytest.raises(BudgetError, match=f"needs {least} or more"):
-        plan_architecture(least - 1, 3, experts)
+        plan_architecture(least - 1, 3, choice, importance)
 
 
-def test_presets_differ_in_length_and_work_is_bounded() -> None:
+@CHOICES
+def test_presets_differ_in_length_and_work_is_bounded(choice: NetworkChoice) -> None:
     for budget in (900, 14_000, 200_000):
-        architecture = plan_architecture(budget, 3, None)
+        architecture = plan_architecture(budget, 3, choice, importance)
         efforts = [plan_effort(preset, architecture, 1 << 24) for preset in Preset]
         voxels = [effort.fit_steps * effort.batch for effort in efforts]
         assert voxels == sorted(voxels) and voxels[0] < voxels[-1]

@@ -22,7 +22,7 @@ from test_headers import geometry
 
 import inrcodec
 from inrcodec import reader
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import Activation, Gate, Mixture, Stack
 from inrcodec.bitstream.container import Chunk, ChunkType, write_container
 from inrcodec.bitstream.geometry import encode_geometry
 from inrcodec.bitstream.metadata import encode_metadata
@@ -56,6 +56,11 @@ OBLIQUE = geometry(
 )
 
 
+def two_experts(coordinates: int) -> Mixture:
+    gate = Gate(Stack(0, 0), Stack(0, 0), 1)
+    return Mixture(coordinates, Activation.SINE, Stack(1, 8), 2, Stack(1, 8), gate)
+
+
 def crafted(
     shape: tuple[int, ...] = SHAPE,
     dtype: str = "int16",
@@ -69,7 +74,7 @@ def crafted(
     """The bytes of a .moec file with a network of arbitrary weights; ``damage`` is done to the
     checksum of the voxels, and to that alone."""
     coordinates = sum(length > 1 for length in shape)
-    model = None if low == high else network(Architecture(coordinates, 2, 1, 1, 8, 8))
+    model = None if low == high else network(two_experts(coordinates))
     header = VolumeHeader(np.dtype(dtype), shape, low, high)
     content = Content(header, where, header_block, model)
     voxels = sample(content, SamplingGrid.whole(shape), torch.device("cpu"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import torch
 
 from inrcodec.errors import DeviceError
@@ -18,3 +22,17 @@ def pick_device(name: str, threads: int | None = None) -> torch.device:
     if name == "cuda" and not available:
         raise DeviceError("no CUDA device is available here: use --device cpu or auto")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+@contextmanager
+def single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that do not split their products any further, the calling one among them: the faster
+    way to share out work, and the only one that does not stall when another program takes a core.
+    """
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count, "inrcodec", torch.set_num_threads, (1,)) as pool:
+            torch.set_num_threads(1)
+            yield pool
+    finally:
+        torch.set_num_threads(before)

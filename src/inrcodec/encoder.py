@@ -1,4 +1,4 @@
-"""path -> Volume -> normalized -> MoEINR (fitted) -> QuantizedModel -> bytes -> decoded -> path."""
+"""path -> Volume -> normalized -> INR (fitted) -> QuantizedModel -> bytes -> decoded -> path."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ from inrcodec.entropy.network import encode_network
 from inrcodec.errors import BudgetError, InputError
 from inrcodec.fitting.checkpoint import Checkpoint, check_checkpoint, remove_checkpoint
 from inrcodec.fitting.fit import Report, fit
+from inrcodec.fitting.importance import cell_variation
+from inrcodec.fitting.pretraining import pretrain_gate
 from inrcodec.fitting.quantize import quantize
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.metrics import Quality, measure
+from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
+from inrcodec.model.network import initialized
 from inrcodec.output import atomic_output, check_output
 from inrcodec.planner import (
     Effort,
+    NetworkChoice,
     Preset,
     plan_architecture,
     plan_effort,
@@ -43,6 +48,8 @@ from inrcodec.volume.sampling_grid import SamplingGrid
 from inrcodec.volume.volume import Volume
 
 Metadata = Literal["geometry", "full", "none"]
+
+_ANY_NETWORK = NetworkChoice()
 
 _ALWAYS_ALLOWED = 4096
 """Bytes that a file may have however small the volume is."""
@@ -104,7 +111,7 @@ def encode_file(
     *,
     target: Target,
     preset: Preset = Preset.MEDIUM,
-    experts: int | None = None,
+    network: NetworkChoice = _ANY_NETWORK,
     metadata: Metadata = "geometry",
     nonfinite: Literal["refuse", "zero"] = "refuse",
     series: str | None = None,
@@ -133,7 +140,7 @@ def encode_file(
         read_volume(source, nonfinite=nonfinite, series=series, allow_irregular=allow_irregular),
         target=target,
         preset=preset,
-        experts=experts,
+        network=network,
         metadata=metadata,
         device=device,
         threads=threads,
@@ -153,7 +160,7 @@ def encode_volume(
     *,
     target: Target,
     preset: Preset = Preset.MEDIUM,
-    experts: int | None = None,
+    network: NetworkChoice = _ANY_NETWORK,
     metadata: Metadata = "geometry",
     device: str = "auto",
     threads: int | None = None,
@@ -178,7 +185,7 @@ def encode_volume(
     if metadata == "full":
         chunks += _metadata_chunks(volume)
     clock = _Clock()
-    network: QuantizedModel | None = None
+    quantized: QuantizedModel | None = None
     budget = target.bytes_for(header)
     around = len(write_container(chunks))
     # Framing and kind apart, whose few bytes do not decide anything.
@@ -192,7 +199,7 @@ def encode_volume(
             )
     else:
         coordinates = sum(length > 1 for length in header.shape)
-        smallest = smallest_network_bytes(coordinates, experts)
+        smallest = smallest_network_bytes(coordinates, network)
         _check_budget(budget, around + smallest, extra, volume, header)
         if budget > max(header.raw_bytes, _ALWAYS_ALLOWED):
             raise BudgetError(
@@ -202,14 +209,17 @@ def encode_volume(
         # The empty chunk has one byte for its length: a long one takes another for each 7 bits.
         room = budget - around
         room -= (room.bit_length() - 1) // 7
-        architecture = plan_architecture(room, coordinates, experts)
+        values = normalize(volume.data, header)
+        architecture = plan_architecture(
+            room, coordinates, network, lambda level: cell_variation(values, header.shape, level)
+        )
         if header.voxels * architecture.active_parameters > DEFAULT_LIMITS.work:
             raise BudgetError(
                 f"{volume.source}: a network of {architecture.parameters} weights for "
                 f"{header.voxels} voxels takes more work to decode than readers accept: ask for "
                 "a smaller file"
             )
-        sampler = VoxelSampler(normalize(volume.data, header), header.shape, where, seed)
+        sampler = VoxelSampler(values, header.shape, where, seed)
         effort = plan_effort(preset, architecture, header.voxels)
         kept = None
         if checkpoint is not None:
@@ -217,9 +227,9 @@ def encode_volume(
             kept = Checkpoint(checkpoint, volume.data, architecture, steps, batch, seed)
         model = _fit(architecture, sampler, effort, where, seed, kept, on_progress)
         clock.lap("fit")
-        network = _quantize(model, sampler, effort, room, on_progress)
+        quantized = _quantize(model, sampler, effort, room, on_progress)
         clock.lap("quantize")
-        chunks[2] = Chunk(ChunkType.NETWORK, encode_network(network))
+        chunks[2] = Chunk(ChunkType.NETWORK, encode_network(quantized))
     # The checksum is part of the file and comes of what the rest of it decodes to.
     unsealed = parse_content(write_container(chunks))
     grid = SamplingGrid.whole(header.shape)
@@ -236,7 +246,7 @@ def encode_volume(
         header=header,
         file_bytes=len(data),
         chunk_bytes=chunk_sizes(data, DEFAULT_LIMITS),
-        architecture=None if network is None else network.architecture,
+        architecture=None if quantized is None else quantized.architecture,
         quality=quality,
         seconds=clock.seconds,
     )
@@ -275,17 +285,19 @@ def _fit(
     seed: int,
     checkpoint: Checkpoint | None,
     on_progress: OnProgress,
-) -> MoEINR:
+) -> INR:
     generator = torch.Generator().manual_seed(seed)
-    model = MoEINR.initialized(architecture, sampler.mean, sampler.deviation, generator)
+    model = initialized(architecture, sampler.mean, sampler.deviation, generator)
     model.to(device)
+    if isinstance(model, MoEINR):
+        pretrain_gate(model, sampler, generator)
     report = _reporter("fit", on_progress)
     fit(model, sampler, effort.fit_steps, effort.batch, report, checkpoint)
     return model
 
 
 def _quantize(
-    model: MoEINR, sampler: VoxelSampler, effort: Effort, most: int, on_progress: OnProgress
+    model: INR, sampler: VoxelSampler, effort: Effort, most: int, on_progress: OnProgress
 ) -> QuantizedModel:
     return quantize(
         model,

@@ -6,11 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import Architecture, Tree
+from inrcodec.bitstream.architecture import read_architecture
 from inrcodec.bitstream.container import MAGIC, ChunkType, chunk_sizes, parse_container
 from inrcodec.bitstream.geometry import decode_geometry
+from inrcodec.bitstream.primitives import ByteReader
 from inrcodec.bitstream.volume_header import VolumeHeader, decode_volume_header
-from inrcodec.entropy.network import read_architecture
 from inrcodec.errors import BitstreamError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.volume.geometry import NiftiGeometry, bits_to_float
@@ -118,7 +119,7 @@ class Info:
             "sform": None if sform is None else [[_finite(v) for v in row] for row in sform],
             "modality": self.modality,
             "full_header": self.has_full_header,
-            "network": None if a is None else {**asdict(a), "weights": a.parameters},
+            "network": None if a is None else network_dict(a),
             "bits_per_weight": self.bits_per_weight,
             "chunks": dict(self.chunk_bytes),
             "notice": NOTICE,
@@ -145,8 +146,8 @@ def read_info(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Info:
     payload = chunks[ChunkType.NETWORK]
     architecture = None
     if header.low != header.high:
-        architecture = read_architecture(payload, sum(length > 1 for length in header.shape))
-        architecture.check(limits)
+        coordinates = sum(length > 1 for length in header.shape)
+        architecture = read_architecture(ByteReader(payload), coordinates, limits)
     elif payload:
         raise BitstreamError("chunk N: a volume of one value has a network")
     return Info(
@@ -158,6 +159,27 @@ def read_info(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Info:
         chunk_bytes=chunk_sizes(data, limits),
         modality=modality,
     )
+
+
+def network_dict(architecture: Architecture) -> dict[str, Any]:
+    """A network as JSON types, under the names that docs/cli.md lists."""
+    a = architecture
+    found: dict[str, Any] = {
+        "partition": a.partition.value,
+        "activation": a.activation.value,
+        "coordinates": a.coordinates,
+        "weights": a.parameters,
+    }
+    if isinstance(a, Tree):
+        levels = [{"layers": level.layers, "widths": list(level.widths)} for level in a.levels]
+        return {**found, "levels": levels}
+    return {
+        **found,
+        "experts": a.experts,
+        "encoder": asdict(a.encoder),
+        "expert": asdict(a.expert),
+        "gate": asdict(a.gate),
+    }
 
 
 def _finite(value: float) -> float | None:

@@ -11,7 +11,7 @@ _CLAIMS = {
     "voxels": "the file claims {} voxels",
     "parameters": "the file claims {} parameters",
     "experts": "the file claims {} experts",
-    "layers": "the file claims {} sine layers",
+    "layers": "the file claims {} layers",
     "width": "the file claims a layer of {} units",
     "metadata_bytes": "the file claims {} bytes of metadata",
     "planes": "the file claims {} DICOM planes",

@@ -2,25 +2,101 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import (
+    Activation,
+    Architecture,
+    Gate,
+    Mixture,
+    Partition,
+    Stack,
+    Tree,
+    TreeLevel,
+    single,
+)
 from inrcodec.errors import BudgetError
 
 BITS_PER_WEIGHT = 5.3
 """Where rounding error and a smaller network cost the same (docs/design.md, "Bits a weight")."""
 
-ENCODER_LAYERS = 2
 _DEPTHS = ((800, 6), (300, 5), (120, 4), (0, 2))
-"""Sine layers by number of weights: deep networks need some width to work with."""
+"""Hidden layers by number of weights: deep networks need some width to work with."""
 
-_EXPERTS = ((15_000, 4), (0, 1))
-"""Experts by number of weights (docs/design.md, "Number of experts")."""
+_ENCODER_LAYERS = 2
+_WEIGHTS_OF_AN_EXPERT = 6_000
+_LEAST_WEIGHTS_OF_A_MIXTURE = 12_000
+"""Experts stay of one size, and with the budget their number grows; below this a single network is
+as good (docs/design.md, "Number of experts")."""
+
+_GATE_WIDTH = 16
+"""Of MoEC's gate, which has one layer of its own."""
+
+_GATE_LAYERS = 2
+_GATE_SHARE = 1 / 2
+"""Width of Neural Experts' gate, in its encoder and behind it, to that of the experts."""
+
+_TREE_LEVELS = ((4_000, 3), (0, 2))
+"""Levels of an octree by number of weights."""
+
+_LEVEL_RATIO = 1.0
+"""Weights of a level of an octree to those of the level above."""
 
 _NETWORK_OVERHEAD = 8
 _TENSOR_OVERHEAD = 2
 """Bytes of chunk N besides the weights, and for each tensor."""
+
+
+Importance = Callable[[int], list[float]]
+"""Level of an octree -> a number for each of its cells, in the order of `TreeLevel.widths`."""
+
+
+class Allocation(StrEnum):
+    """How the weights of one level of an octree are shared out among its nodes."""
+
+    EVEN = "even"
+    IMPORTANCE = "importance"
+    """In proportion to the variation of the values in the nodes' cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChoice:
+    """What is asked of the network beyond its size; None leaves it to the budget.
+
+    Raises `ValueError` for choices that contradict each other.
+    """
+
+    partition: Partition | None = None
+    experts: int | None = None
+    """2 or more."""
+    active_experts: int | None = None
+    """Experts that act on a voxel, 1 (the default) or 2. This or the one above, without a
+    partition, means `Partition.MOEC`."""
+    activation: Activation = Activation.SINE
+    allocation: Allocation | None = None
+    """Of an octree, `Allocation.EVEN` by default."""
+
+    def __post_init__(self) -> None:
+        mixture = self.partition in (None, Partition.MOEC, Partition.NEURAL_EXPERTS)
+        if not mixture and (self.experts is not None or self.active_experts is not None):
+            raise ValueError(
+                f"the partition {self.partition} has no experts to choose: leave their number out, "
+                "or take the partition moec or neural-experts"
+            )
+        if self.experts is not None and self.experts < 2:
+            raise ValueError("a mixture has 2 experts or more: for one, take the partition single")
+        if self.allocation is not None and self.partition is not Partition.OCTREE:
+            raise ValueError("an allocation is for an octree: take the partition octree too")
+
+    @property
+    def settled(self) -> Partition | None:
+        """The partition, where it does not depend on the budget."""
+        if self.partition is None and (self.experts or self.active_experts):
+            return Partition.MOEC
+        return self.partition
 
 
 class Preset(StrEnum):
@@ -49,8 +125,10 @@ _DURATIONS = {
 _SINE_COST = 12
 _ROUTING_COST = 40
 _VOXEL_COST = 600
-"""One sine unit, one feature sent to an expert and back, and one voxel's sampling and loss, in
-such products."""
+"""One sine unit, one feature sent to an expert or a node and back, and one voxel's sampling and
+loss, in such products."""
+_NODE_COST = 1e6
+"""One layer of one node of an octree, a step, however few voxels reach it."""
 
 _LARGEST_BATCH = 16384
 _SMALLEST_BATCH = 2048
@@ -72,57 +150,179 @@ class Effort:
 def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effort:
     """Steps that take the preset's time, whatever the network's size."""
     a, duration = architecture, _DURATIONS[preset]
-    units = a.encoder_layers * a.encoder_width + a.expert_layers * a.expert_width
+    units, overhead = _hidden_units(a), 0.0
     cost = a.active_parameters + _SINE_COST * units + _VOXEL_COST
-    if a.experts > 1:
-        cost += _ROUTING_COST * (a.encoder_width + a.expert_width)
-    # A large network gets smaller batches before it gets fewer steps.
-    batch = int(duration.work / (cost * _WANTED_STEPS))
+    if isinstance(a, Mixture):
+        cost += a.gate.active * _ROUTING_COST * (a.encoder.width + a.expert.width)
+    elif a.leaves > 1:
+        cost += _ROUTING_COST * units
+        overhead = _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
+    # A large network gets smaller batches before it gets fewer steps, but not so small that most
+    # of the time goes into its nodes.
+    batch = int(max((duration.work / _WANTED_STEPS - overhead) / cost, overhead / cost))
     batch = min(max(batch, _SMALLEST_BATCH), _LARGEST_BATCH, voxels)
-    steps = min(max(int(duration.work / (cost * batch)), _FEWEST_STEPS), duration.most_steps)
+    steps = min(int(duration.work / (cost * batch + overhead)), duration.most_steps)
+    steps = max(steps, _FEWEST_STEPS)
     return Effort(steps, max(int(steps * _TUNING_SHARE), 1), batch)
 
 
-def plan_architecture(network_bytes: int, coordinates: int, experts: int | None) -> Architecture:
-    """The widest network whose coded weights fill ``network_bytes``.
+def _hidden_units(architecture: Architecture) -> int:
+    """Sine units that a voxel meets, at most."""
+    a = architecture
+    if isinstance(a, Tree):
+        return sum(level.layers * max(level.widths) for level in a.levels)
+    stacks = (a.encoder, a.gate.encoder, *[a.expert] * a.gate.active)
+    return sum(stack.layers * stack.width for stack in stacks)
 
-    ``experts`` None leaves their number to the budget. Raises `BudgetError` where not even the
-    smallest network fits.
+
+def plan_architecture(
+    network_bytes: int,
+    coordinates: int,
+    choice: NetworkChoice,
+    importance: Importance | None = None,
+) -> Architecture:
+    """The widest network of the ``choice`` whose coded weights fill ``network_bytes``.
+
+    ``importance`` is asked for `Allocation.IMPORTANCE` alone. Raises `BudgetError` where not even
+    the smallest network fits.
     """
-    if experts is None:
-        for least_weights, count in _EXPERTS[:-1]:
-            candidate = _widest(network_bytes, coordinates, count, _DEPTHS[0][1])
-            if candidate is not None and candidate.parameters >= least_weights:
-                return candidate
-        experts = _EXPERTS[-1][1]
-    for least_weights, layers in _DEPTHS:
-        candidate = _widest(network_bytes, coordinates, experts, layers)
+    for least_weights, shape in _shapes(network_bytes, coordinates, choice, importance):
+        candidate = _widest(shape, network_bytes)
         if candidate is not None and candidate.parameters >= least_weights:
             return candidate
     raise BudgetError(
         f"{max(network_bytes, 0)} bytes are left for the network, which needs "
-        f"{smallest_network_bytes(coordinates, experts)} or more: lower the ratio or the number "
-        "of experts"
+        f"{smallest_network_bytes(coordinates, choice)} or more: lower the ratio, or take fewer "
+        "experts or the partition single"
     )
 
 
-def smallest_network_bytes(coordinates: int, experts: int | None) -> int:
+def smallest_network_bytes(coordinates: int, choice: NetworkChoice) -> int:
     """Bytes that a network needs at the least."""
-    return _coded_bytes(_candidate(coordinates, experts or 1, 2, 1))
+    *_, (_, shape) = _shapes(0, coordinates, choice, None)
+    return _coded_bytes(shape.make([1] * len(shape.weights)))
 
 
-def _widest(network_bytes: int, coordinates: int, experts: int, layers: int) -> Architecture | None:
-    best, width = None, 1
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Networks that differ in some widths: ``make`` takes one for each of ``weights``, which tell
+    how large they are to be in comparison: a width over its weight is what grows evenly."""
+
+    make: Callable[[list[int]], Architecture]
+    weights: tuple[float, ...]
+
+
+def _shapes(
+    network_bytes: int, coordinates: int, choice: NetworkChoice, importance: Importance | None
+) -> Iterator[tuple[int, _Shape]]:
+    """What to try, the first choice first, each with the weights that it needs to work with."""
+    partition = choice.settled
+    experts = choice.experts or _experts(network_bytes)
+    if partition is None:
+        deepest = _mixture(coordinates, choice, experts, _DEPTHS[0][1])
+        yield _LEAST_WEIGHTS_OF_A_MIXTURE, deepest
+    for least_weights, layers in _DEPTHS:
+        match partition:
+            case None | Partition.SINGLE:
+                yield least_weights, _single(coordinates, choice, layers)
+            case Partition.OCTREE:
+                for least_weights_of_levels, levels in _TREE_LEVELS:
+                    if layers >= levels:
+                        least = max(least_weights, least_weights_of_levels)
+                        yield least, _octree(coordinates, choice, levels, layers, importance)
+            case _:
+                yield least_weights, _mixture(coordinates, choice, experts, layers)
+
+
+def _single(coordinates: int, choice: NetworkChoice, layers: int) -> _Shape:
+    def make(widths: list[int]) -> Architecture:
+        return single(coordinates, choice.activation, Stack(layers, widths[0]))
+
+    return _Shape(make, (1.0,))
+
+
+def _experts(network_bytes: int) -> int:
+    """The power of two, at least 2, that makes experts of about `_WEIGHTS_OF_AN_EXPERT`."""
+    weights = network_bytes * 8 / BITS_PER_WEIGHT
+    return max(2, 1 << max(0, round(math.log2(max(weights / _WEIGHTS_OF_AN_EXPERT, 1)))))
+
+
+def _mixture(coordinates: int, choice: NetworkChoice, experts: int, layers: int) -> _Shape:
+    encoder_layers = min(_ENCODER_LAYERS, layers - 1)
+    neural = choice.settled is Partition.NEURAL_EXPERTS
+
+    def make(widths: list[int]) -> Architecture:
+        active = choice.active_experts or 1
+        if neural:
+            own = Stack(min(_GATE_LAYERS, encoder_layers), widths[2])
+            gate = Gate(own, Stack(1, widths[2]), active)
+        else:
+            gate = Gate(
+                Stack(1, min(_GATE_WIDTH, 2 * widths[0])), Stack(0, 0), active, reads_features=False
+            )
+        return Mixture(
+            coordinates,
+            choice.activation,
+            Stack(encoder_layers, widths[0]),
+            experts,
+            Stack(layers - encoder_layers, widths[1]),
+            gate,
+        )
+
+    return _Shape(make, (1.0, 1.0, _GATE_SHARE) if neural else (1.0, 1.0))
+
+
+def _octree(
+    coordinates: int,
+    choice: NetworkChoice,
+    levels: int,
+    layers: int,
+    importance: Importance | None,
+) -> _Shape:
+    # The root has the layers that are over.
+    depths = [layers // levels + (layers % levels if level == 0 else 0) for level in range(levels)]
+    shares: list[list[float]] = [[1.0] * (1 << coordinates * level) for level in range(levels)]
+    if choice.allocation is Allocation.IMPORTANCE and importance is not None:
+        for level in range(1, levels):
+            # A node's weights go with the square of its width, which is 1 at least.
+            roots = [math.sqrt(value) for value in importance(level)]
+            if mean := sum(roots) / len(roots):  # 0 where every cell has one value
+                shares[level] = [root / mean for root in roots]
+
+    def make(widths: list[int]) -> Architecture:
+        return Tree(
+            coordinates,
+            choice.activation,
+            tuple(
+                TreeLevel(depth, tuple(1 + round((width - 1) * share) for share in of_level))
+                for depth, width, of_level in zip(depths, widths, shares, strict=True)
+            ),
+        )
+
+    # Weights of a level are about depth x nodes x width^2.
+    return _Shape(
+        make,
+        tuple(
+            (_LEVEL_RATIO**level / (depth * len(of_level))) ** 0.5
+            for level, (depth, of_level) in enumerate(zip(depths, shares, strict=True))
+        ),
+    )
+
+
+def _widest(shape: _Shape, network_bytes: int) -> Architecture | None:
+    """Grow the width that is furthest behind for as long as one can grow."""
+    best, candidates = None, [[1] * len(shape.weights)]
     while True:
-        candidate = _candidate(coordinates, experts, layers, width)
-        if _coded_bytes(candidate) > network_bytes:
+        fitting = (w for w in candidates if _coded_bytes(shape.make(w)) <= network_bytes)
+        widths = next(fitting, None)
+        if widths is None:
             return best
-        best, width = candidate, width + 1
-
-
-def _candidate(coordinates: int, experts: int, layers: int, width: int) -> Architecture:
-    encoder_layers = min(ENCODER_LAYERS, layers - 1)
-    return Architecture(coordinates, experts, encoder_layers, layers - encoder_layers, width, width)
+        best = shape.make(widths)
+        lags = [width / weight for width, weight in zip(widths, shape.weights, strict=True)]
+        candidates = [
+            [width + (i == grown) for i, width in enumerate(widths)]
+            for grown in sorted(range(len(widths)), key=lags.__getitem__)
+        ]
 
 
 def _coded_bytes(architecture: Architecture) -> int:

@@ -43,8 +43,8 @@ class QuantizedTensor:
 class QuantizedModel:
     """A network in integers: one tensor for each of ``architecture.tensors``, in that order.
 
-    Sine layers are in turns: a layer is ``sin(2 pi (W x + b))``, so that a weight's integer
-    part moves a whole number of periods (docs/format.md, "Samples").
+    Sine layers are in turns: ``W x + b`` is a phase of which 1 is a whole period (docs/format.md,
+    "Layers").
     """
 
     architecture: Architecture

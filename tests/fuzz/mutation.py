@@ -15,10 +15,10 @@ import numpy as np
 from fuzz.targets import LANES, LIMITS, segments
 from golden.assembly import container, network_fields
 
+from inrcodec.bitstream.architecture import read_architecture
 from inrcodec.bitstream.primitives import ByteReader
 from inrcodec.entropy import rans
 from inrcodec.entropy.distribution import Distribution
-from inrcodec.entropy.network import read_architecture
 from inrcodec.entropy.rans import FrequencyTable, rans_encode
 from inrcodec.errors import BitstreamError
 from inrcodec.quantization import MIN_STEP_EXPONENT
@@ -40,12 +40,9 @@ def mutate_network(data: bytes, most: int, seed: int) -> bytes:
     coordinates = 1 + (data[0] & 3) if data else 1
     try:
         reader = ByteReader(data[1:])
-        architecture = read_architecture(data[1:], coordinates)
-        architecture.check(LIMITS)
+        architecture = read_architecture(reader, coordinates, LIMITS)
         if rng.random() < 0.5:
             return _any(data, most)
-        fields = network_fields(architecture, [], b"")
-        reader.raw(len(fields))
         pairs = [(reader.u8() + MIN_STEP_EXPONENT, reader.u8()) for _ in architecture.tensors]
     except BitstreamError:
         return _any(data, most)

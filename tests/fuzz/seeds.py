@@ -19,7 +19,10 @@ _CHUNKS = {
     "volume_header": (ChunkType.VOLUME, [b""]),
     "geometry": (ChunkType.GEOMETRY, [b"\0", b"\1"]),
     "metadata": (ChunkType.METADATA, [b"\0", b"\1"]),
-    "network": (ChunkType.NETWORK, [b"\0", b"\1", b"\2", b"\3"]),
+    **{
+        name: (ChunkType.NETWORK, [b"\0", b"\1", b"\2", b"\3"])
+        for name in ("architecture", "network", "exact")
+    },
 }
 """The chunk that a target reads, and the bytes that it takes in front."""
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from inrcodec.bitstream.architecture import read_architecture, write_architecture
 from inrcodec.bitstream.container import chunk_sizes, parse_container
 from inrcodec.bitstream.geometry import decode_geometry
 from inrcodec.bitstream.metadata import decode_metadata
-from inrcodec.bitstream.primitives import ByteReader
+from inrcodec.bitstream.primitives import ByteReader, ByteWriter
 from inrcodec.bitstream.volume_header import decode_volume_header, encode_volume_header
 from inrcodec.entropy import rans
 from inrcodec.entropy.distribution import Distribution
@@ -60,12 +61,37 @@ def metadata(data: bytes) -> None:
     assert len(decode_metadata(data[1:], version, LIMITS)) == HEADER_BYTES[version]
 
 
+def architecture(data: bytes) -> None:
+    """The first byte chooses the number of coordinates, as in the next two targets."""
+    reader, writer = ByteReader(data[1:]), ByteWriter()
+    write_architecture(writer, read_architecture(reader, _coordinates(data), LIMITS))
+    assert writer.getvalue() == data[1 : 1 + reader.position]
+
+
 def network(data: bytes) -> None:
-    """The first byte chooses the number of coordinates."""
-    coordinates = 1 + (data[0] & 3) if data else 1
-    model = decode_network(data[1:], coordinates, LIMITS)
+    model = decode_network(data[1:], _coordinates(data), LIMITS)
     for spec, tensor in zip(model.architecture.tensors, model.tensors, strict=True):
         assert tensor.integers.shape == spec.shape and tensor.integers.dtype == np.int32
+
+
+def exact(data: bytes) -> None:
+    """The network of chunk N at both ends of the field of view and between them."""
+    import torch  # which slows all others down
+
+    from inrcodec.exact.network import ExactNetwork
+
+    coordinates = _coordinates(data)
+    decoded = decode_network(data[1:], coordinates, LIMITS)
+    evaluated = ExactNetwork(decoded, torch.device("cpu"))
+    points = torch.tensor([-(1 << 20), -1, 0, 12345, 1 << 20], dtype=torch.float64)
+    samples = torch.stack([points.roll(axis) for axis in range(coordinates)])
+    levels, experts = evaluated(samples), evaluated.route(samples)
+    assert int(levels.min()) >= 0 and int(levels.max()) <= 1 << 25
+    assert int(experts.min()) >= 0 and int(experts.max()) < LIMITS.experts
+
+
+def _coordinates(data: bytes) -> int:
+    return 1 + (data[0] & 3) if data else 1
 
 
 def entropy(data: bytes) -> None:
@@ -130,7 +156,7 @@ def content(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
-        container, volume_header, geometry, metadata, network, entropy, lanes, dicom,
-        dicom_metadata, info, content,
+        container, volume_header, geometry, metadata, architecture, network, exact, entropy,
+        lanes, dicom, dicom_metadata, info, content,
     )
 }  # fmt: skip

@@ -37,6 +37,7 @@ MUTATORS = {
     "info": mutate_content,
     "content": mutate_content,
     "network": mutate_network,
+    "exact": mutate_network,
     "entropy": mutate_stream,
     "lanes": mutate_lanes,
 }
@@ -48,6 +49,8 @@ def fuzz(name: str, runs: int) -> None:
     with atheris.instrument_imports(include=["inrcodec"]):
         if name == "content":
             import inrcodec.decoder
+        if name == "exact":
+            import inrcodec.exact.network
         if name.startswith("dicom"):
             import inrcodec.bitstream.dicom  # noqa: F401
     for wire in range(MAX_WIRE + 1):

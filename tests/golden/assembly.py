@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 
 from inrcodec.architecture import Architecture
+from inrcodec.bitstream.architecture import write_architecture
 from inrcodec.bitstream.container import FORMAT_VERSION, MAGIC
 from inrcodec.bitstream.primitives import ByteWriter
 from inrcodec.quantization import MIN_STEP_EXPONENT
@@ -33,11 +34,8 @@ def network_fields(
     architecture: Architecture, pairs: Sequence[tuple[int, int]], stream: bytes
 ) -> bytes:
     """Chunk N of any fields at all: ``pairs`` are step exponents and wire bytes."""
-    a = architecture
     writer = ByteWriter()
-    sizes = [a.experts, a.encoder_layers, a.expert_layers, a.encoder_width, a.expert_width]
-    for value in sizes + ([a.gate_width, a.active_experts] if a.experts > 1 else []):
-        writer.varint(value)
+    write_architecture(writer, architecture)
     for step_exponent, wire in pairs:
         writer.u8(step_exponent - MIN_STEP_EXPONENT)
         writer.u8(wire)

@@ -71,20 +71,22 @@ def random_network(
 ) -> QuantizedModel:
     """Weights as a fit leaves them: phases within some turns, outputs of about +-``contrast``."""
     rng = np.random.default_rng(seed)
+    sizes = {spec.name: spec.size for spec in architecture.tensors}
 
     def draw(spec: TensorSpec) -> QuantizedTensor:
-        fan_in = spec.shape[-1]
-        match spec.name.split("."):
-            case "encoder", "0", "weight":
-                deviation = 0.8
-            case "encoder" | "experts", _, "weight":
-                deviation = 0.5 / fan_in**0.5
-            case "decoder", "weight":
-                deviation = contrast / fan_in**0.5
-            case _, "bias":
+        layer, _, kind = spec.name.rpartition(".")
+        fan_in = sizes[f"{layer}.weight"] / sizes[f"{layer}.bias"]
+        match [*layer.split("."), kind]:
+            case [*_, "bias"]:
                 deviation = 0.2
-            case _:
+            case ["encoder", "0", _] | ["gate", "encoder", "0", _] | ["levels", "0", "0", _]:
+                deviation = 0.8
+            case ["decoder" | "heads", _]:
+                deviation = contrast / fan_in**0.5
+            case ["gate", "hidden" | "output", *_]:
                 deviation = 4 / fan_in**0.5
+            case _:
+                deviation = 0.5 / fan_in**0.5
         step_exponent = int(np.floor(np.log2(deviation))) - 3
         values = rng.normal(0, deviation * 2.0**-step_exponent, spec.shape)
         return QuantizedTensor(np.rint(values).astype(np.int32), step_exponent)
@@ -94,15 +96,15 @@ def random_network(
 
 def with_tensors(network: QuantizedModel, changed: dict[str, tuple[object, int]]) -> QuantizedModel:
     """``network`` with other integers (whatever broadcasts to the shape) and step exponents."""
-    tensors = [
-        QuantizedTensor(
-            np.broadcast_to(np.array(changed[spec.name][0], np.int32), spec.shape),
-            changed[spec.name][1],
-        )
-        if spec.name in changed
-        else tensor
-        for spec, tensor in zip(network.architecture.tensors, network.tensors, strict=True)
-    ]
+    tensors = []
+    for spec, tensor in zip(network.architecture.tensors, network.tensors, strict=True):
+        if spec.name in changed:
+            values, step_exponent = changed[spec.name]
+            integers = np.array(values, np.int32)
+            if integers.size == spec.size:
+                integers = integers.reshape(spec.shape)
+            tensor = QuantizedTensor(np.broadcast_to(integers, spec.shape), step_exponent)
+        tensors.append(tensor)
     return QuantizedModel(network.architecture, tuple(tensors))
 
 

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from golden.assembly import Chunks, chunk, container, network_fields
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import (
+    Activation,
+    Architecture,
+    Gate,
+    Mixture,
+    Stack,
+    Tree,
+    TreeLevel,
+    single,
+)
 from inrcodec.bitstream.primitives import zigzag
 from inrcodec.entropy.distribution import Distribution
 from inrcodec.entropy.rans import rans_encode
@@ -32,12 +41,14 @@ FOLDER = Path(__file__).parent
 MANIFEST = FOLDER / "manifest.json"
 
 # The worked example of docs/format.md, "Exact arithmetic": a line of 8 voxels, int16, -100 to 300.
-VOLUME = bytes.fromhex("03 08 c7 01 90 03 8d 4f 16 0b")
+VOLUME = bytes.fromhex("03 08 c7 01 90 03 78 13 ca 1a")
 GEOMETRY = b"\0"
-HEAD = bytes.fromhex("01 01 01 02 01")
-PAIRS = bytes.fromhex("16 09 15 09 15 07 14 04 17 04 16 04")
-STREAM = bytes.fromhex("0b e1 f8 7b de 34")
+HEAD = bytes.fromhex("00 02 01 04 01 02")
+PAIRS = bytes.fromhex("16 09 15 09 15 09 14 07 17 07 16 04")
+STREAM = bytes.fromhex("fd f2 89 f9 a2 06 73")
 NETWORK = HEAD + PAIRS + STREAM
+
+SINE = Activation.SINE
 
 CHECKSUM = VOLUME[-4:]
 LARGE = (1 << 64) - 1
@@ -158,20 +169,28 @@ def intent(name: bytes, length: int | None = None) -> bytes:
 # Chunk N
 
 
-def sizes(*values: int) -> bytes:
-    return b"".join(map(varint, values)) + PAIRS + STREAM
+def tree(*values: int) -> bytes:
+    """Chunk N of a tree of any sizes."""
+    return b"\0" + b"".join(map(varint, values)) + PAIRS + STREAM
+
+
+def mixture(*values: int) -> bytes:
+    """Chunk N of a mixture of any sizes."""
+    return b"\1" + b"".join(map(varint, values)) + PAIRS + STREAM
 
 
 def network(
     architecture: Architecture,
-    weights: dict[str, tuple[int, int, int]],
+    weights: dict[str, tuple[int | list[int], int, int]],
     stream: bytes | None = None,
 ) -> bytes:
-    """Tensors of one number each: by name (integer, step exponent, wire byte); zeros otherwise."""
+    """Tensors by name: integers (or one for all), step exponent, wire byte; zeros otherwise."""
     fields = [weights.get(spec.name, (0, 0, 0)) for spec in architecture.tensors]
     counts = [spec.size for spec in architecture.tensors]
     if stream is None:
-        symbols = np.repeat([integer for integer, _, _ in fields], counts)
+        symbols = np.concatenate(
+            [np.broadcast_to(values, n) for (values, _, _), n in zip(fields, counts, strict=True)]
+        )
         stream = rans_encode(symbols, counts, [Distribution(wire).table() for _, _, wire in fields])
     return network_fields(architecture, [(step, wire) for _, step, wire in fields], stream)
 
@@ -181,45 +200,70 @@ WIDEST = 255
 
 
 def weight(integer: int) -> bytes:
-    """The worked example's network with one weight that is too large, or nearly."""
-    return network(Architecture(1, 1, 1, 1, 2, 1), {"decoder.weight": (integer, -15, WIDEST)})
+    """A network with one weight that is too large, or nearly."""
+    return network(single(1, SINE, Stack(1, 1)), {"heads.weight": (integer, -15, WIDEST)})
 
 
-DEEPEST = Architecture(1, 2, 32, 32, 1, 1, gate_width=1)
+def deepest(encoder: Stack, expert: Stack) -> Mixture:
+    """Two experts and a hidden gate, on a line."""
+    gate = Gate(Stack(0, 0), Stack(2, 1), 1)
+    return Mixture(1, SINE, encoder, 2, expert, gate)
+
+
+DEEPEST = deepest(Stack(31, 1), Stack(31, 1))
 DEEPEST_NAMES = [spec.name for spec in DEEPEST.tensors]
 WIDE_FIELDS = [(0, 0, WIDEST - index) for index in range(len(DEEPEST_NAMES))]
 """As many distributions as the limits allow, the widest among them: 9 MB of frequencies."""
 
-DEEPEST_MANY = Architecture(1, 2, 3, 61, 363, 1, gate_width=1)
+DEEPEST_MANY = deepest(Stack(3, 363), Stack(59, 1))
 """The same with many lanes: wide in the encoder, whose zeros take no bits."""
 DEEPEST_MANY_FIELDS = {
     spec.name: (0, 0, 0 if spec.name.startswith("encoder") else WIDEST - index)
     for index, spec in enumerate(DEEPEST_MANY.tensors)
 }
 
-NARROW = Architecture(1, 2, 2, 1, 1, 1, gate_width=1)
-WIDE = Architecture(1, 2, 1, 1, 128, 1, gate_width=1)
+NARROW = Mixture(1, SINE, Stack(2, 1), 2, Stack(1, 1), Gate(Stack(2, 1), Stack(2, 1), 1))
+NARROW_TREE = Tree(1, SINE, (TreeLevel(2, (1,)), TreeLevel(2, (1, 1))))
+WIDE = deepest(Stack(1, 128), Stack(1, 1))
+WIDE_TREE = Tree(1, SINE, (TreeLevel(1, (128,)), TreeLevel(1, (1, 1))))
 
 
-def large_bias(layer: str) -> bytes:
+def names_of_layers(architecture: Architecture) -> Iterator[str]:
+    return (
+        name
+        for name, _, kind in (spec.name.rpartition(".") for spec in architecture.tensors)
+        if kind == "bias"
+    )
+
+
+def large_bias(architecture: Architecture, layer: str) -> bytes:
     """A layer whose sums reach 2^52 by its bias alone."""
-    bias = 2 if layer == "encoder.0" else 512
-    return network(NARROW, {f"{layer}.weight": (0, -24, 0), f"{layer}.bias": (bias, 7, WIDEST)})
+    bias = 2 if layer in ("encoder.0", "gate.encoder.0", "levels.0.0") else 512
+    weights = {f"{layer}.weight": (0, -24, 0), f"{layer}.bias": (bias, 7, WIDEST)}
+    return network(architecture, weights)
 
 
-def large_weights(layer: str) -> bytes:
+def large_weights(architecture: Architecture, layer: str) -> bytes:
     """A layer whose sums reach 2^52 by weights: 128 of them, or one of an input up to 2^20."""
     weight = 1 << 13 if layer in ("gate.hidden.1", "gate.output") else 1 << 14
-    return network(WIDE, {f"{layer}.weight": (weight, 7, WIDEST), f"{layer}.bias": (0, -24, 0)})
+    weights = {f"{layer}.weight": (weight, 7, WIDEST), f"{layer}.bias": (0, -24, 0)}
+    return network(architecture, weights)
 
 
-LARGEST = Architecture(3, 1, 1, 1, 728, 728)
+LINE_OF_CELLS = Tree(1, SINE, tuple(TreeLevel(1, (1,) * (1 << level)) for level in range(5)))
+"""Twice as many leaves as there are voxels: every other one has none."""
+
+UNUSED_LEAF = network(
+    LINE_OF_CELLS, {"heads.weight": (0, -24, 0), "heads.bias": ([512] + [0] * 15, 7, WIDEST)}
+)
+
+LARGEST = single(3, SINE, Stack(2, 728))
 """With the most voxels that a reader accepts, more work than it accepts."""
 
-MANY = Architecture(1, 1, 1, 1, 512, 510)
-"""The fewest weights of such widths that take many lanes."""
+MANY = single(1, SINE, Stack(2, 511))
+"""The narrowest network of two layers that takes many lanes."""
 
-MANY_WEIGHTS = {"encoder.0.weight": (1, 0, 60), "decoder.weight": (-1, -9, 60)}
+MANY_WEIGHTS = {"levels.0.0.weight": (1, 0, 60), "heads.weight": (-1, -9, 60)}
 MANY_LANES = network(MANY, MANY_WEIGHTS)
 STATES = len(network(MANY, {}, b""))
 """Where the stream of `MANY_LANES` starts."""
@@ -232,7 +276,7 @@ def with_state(state: int) -> bytes:
 
 def with_another_weight() -> bytes:
     """The stream of many lanes with a last weight that takes more than the file gives it."""
-    other = network(MANY, {**MANY_WEIGHTS, "decoder.bias": (1, 0, 60)})
+    other = network(MANY, {**MANY_WEIGHTS, "heads.bias": (1, 0, 60)})
     return MANY_LANES[:STATES] + other[STATES:]
 
 
@@ -287,6 +331,16 @@ def in_network(
     return Malformed(moec(network=payload), error, words, info=False)
 
 
+def in_sizes(
+    payload: bytes,
+    words: str,
+    error: type[BitstreamError] = BitstreamError,
+    volume: bytes = VOLUME,
+) -> Malformed:
+    """Wrong in the architecture."""
+    return Malformed(moec(volume, network=payload), error, words)
+
+
 def chunks(*letters: str) -> Chunks:
     known = dict(parts(metadata=metadata()))
     return [(letter, known.get(letter, b"?")) for letter in letters]
@@ -330,7 +384,7 @@ CASES: dict[str, Malformed] = {
     "count_too_low": Malformed(container(parts(), count=2), BitstreamError, "bytes follow"),
     "count_too_high": Malformed(container(parts(), count=4), TruncatedError, SHORT),
     "trailing_byte": Malformed(VALID + b"\0", BitstreamError, "1 bytes follow"),
-    "trailing_file": Malformed(VALID + VALID, BitstreamError, "58 bytes follow"),
+    "trailing_file": Malformed(VALID + VALID, BitstreamError, "60 bytes follow"),
     "chunk_length_beyond_end": Malformed(
         VALID[:6] + b"V" + varint(200) + VOLUME, TruncatedError, SHORT
     ),
@@ -554,51 +608,112 @@ CASES: dict[str, Malformed] = {
     "network_of_two_zeros": Malformed(
         moec(float32s(-0.0, 0.0)), BitstreamError, "one value has a network"
     ),
-    "network_without_experts": Malformed(
-        moec(network=sizes(0, 1, 1, 2, 1)), BitstreamError, "is zero"
-    ),
-    "network_without_encoder_layers": Malformed(
-        moec(network=sizes(1, 0, 1, 2, 1)), BitstreamError, "is zero"
-    ),
-    "network_without_expert_layers": Malformed(
-        moec(network=sizes(1, 1, 0, 2, 1)), BitstreamError, "is zero"
-    ),
-    "network_encoder_width_zero": Malformed(
-        moec(network=sizes(1, 1, 1, 0, 1)), BitstreamError, "is zero"
-    ),
-    "network_expert_width_zero": Malformed(
-        moec(network=sizes(1, 1, 1, 2, 0)), BitstreamError, "is zero"
-    ),
     **{
-        f"network_active_experts_{count}": Malformed(
-            moec(network=sizes(3, 1, 1, 2, 1, 0, count)), BitstreamError, f"{count} experts act"
+        f"network_family_{family}": in_sizes(
+            bytes([family]) + NETWORK[1:], f"network family {family} is unknown"
+        )
+        for family in (2, 3)
+    },
+    **{
+        f"network_reserved_bit_{bit}": in_sizes(
+            bytes([1 << bit]) + NETWORK[1:], "reserved bits are set"
+        )
+        for bit in range(3, 8)
+    },
+    # Chunk N, a tree
+    **{
+        f"tree_of_{levels}_levels": in_sizes(tree(levels, *(1, 4) * 20), "levels, not 1 to 16")
+        for levels in (0, 17)
+    },
+    "tree_levels_largest": in_sizes(tree(LARGE, 1, 4), "levels, not 1 to 16"),
+    "tree_levels_cut": in_sizes(tree(2, 1, 4)[:4], SHORT, TruncatedError),
+    "tree_too_many_leaves": in_sizes(tree(10, *(1, 2) * 10), "512 experts", LimitExceededError),
+    "tree_far_too_many_leaves": in_sizes(
+        tree(16, *(1, 2) * 16),
+        f"{1 << 60} experts",
+        LimitExceededError,
+        integers(3, 0, 9, (2, 2, 2, 2)),
+    ),
+    "tree_without_layers": in_sizes(tree(2, 0, 4, 1, 2), "is zero"),
+    "tree_without_leaf_layers": in_sizes(tree(2, 1, 4, 0, 2), "is zero"),
+    "tree_width_zero": in_sizes(tree(2, 1, 4, 1, 0), "is zero"),
+    "tree_width_code_3": in_sizes(tree(2, 1, 4, 1, 3), "3 is no code"),
+    "tree_width_code_largest": in_sizes(tree(2, 1, 4, 1, LARGE), "is no code"),
+    "tree_root_list": in_sizes(tree(2, 1, 1, 2, 1, 2), "first level has a list"),
+    "tree_list_of_equals": in_sizes(tree(2, 1, 4, 1, 1, 3, 3), "not in shortest form"),
+    "tree_list_with_zero": in_sizes(tree(2, 1, 4, 1, 1, 3, 0), "is zero"),
+    "tree_list_too_long": in_sizes(
+        tree(9, *(1, 2) * 8, 1, 1, *(1, 2) * 100), "before a level's widths do", TruncatedError
+    ),
+    "tree_list_cut": in_sizes(
+        b"\0" + b"".join(map(varint, (2, 1, 4, 1, 1, 300))), SHORT, TruncatedError
+    ),
+    "tree_too_many_layers": in_sizes(tree(1, 65, 4) + bytes(300), "65 layers", LimitExceededError),
+    "tree_too_many_layers_together": in_sizes(
+        tree(2, 33, 4, 32, 2) + bytes(300), "65 layers", LimitExceededError
+    ),
+    "tree_far_too_many_layers": in_sizes(tree(1, LARGE, 4), "layers", LimitExceededError),
+    "tree_ends_in_layers": in_network(tree(1, 64, 4), "ends before its layers do", TruncatedError),
+    "tree_too_wide": in_sizes(tree(2, 1, 8194, 1, 2), "4097 units", LimitExceededError),
+    "tree_list_too_wide": in_sizes(tree(2, 1, 4, 1, 1, 4097, 2), "4097 units", LimitExceededError),
+    "tree_width_largest": in_sizes(tree(1, 1, LARGE - 1), "units", LimitExceededError),
+    "tree_too_many_parameters": in_sizes(tree(9, *(1, 2048) * 9), "parameters", LimitExceededError),
+    # Chunk N, a mixture
+    **{
+        f"mixture_of_{experts}_experts": in_sizes(
+            mixture(experts, 1, 2, 1, 1, 0, 0, 1), "not at least 2"
+        )
+        for experts in (0, 1)
+    },
+    **{
+        f"mixture_without_{part}": in_sizes(mixture(*values), "is zero")
+        for part, values in {
+            "encoder_layers": (2, 0, 2, 1, 1, 0, 0, 1),
+            "encoder_width": (2, 1, 0, 1, 1, 0, 0, 1),
+            "expert_layers": (2, 1, 2, 0, 1, 0, 0, 1),
+            "expert_width": (2, 1, 2, 1, 0, 0, 0, 1),
+            "gate_encoder_width": (2, 1, 2, 1, 1, 1, 0, 0, 1, 1),
+            "gate_width": (2, 1, 2, 1, 1, 0, 1, 0, 1),
+        }.items()
+    },
+    **{
+        f"mixture_active_experts_{count}": in_sizes(
+            mixture(3, 1, 2, 1, 1, 0, 0, count), f"{count} experts act"
         )
         for count in (0, 3)
     },
-    "network_too_many_experts": Malformed(
-        moec(network=sizes(257, 1, 1, 2, 1, 0, 1)), LimitExceededError, "257 experts"
+    "mixture_gate_reads_2": in_sizes(
+        mixture(3, 1, 2, 1, 1, 1, 2, 0, 1, 2), "does not say what the gate reads"
     ),
-    "network_too_many_layers": Malformed(
-        moec(network=sizes(1, 32, 33, 2, 1) + bytes(300)), LimitExceededError, "65 sine layers"
+    "mixture_cut": in_sizes(mixture(3, 1, 2, 1, 1, 0)[:7], SHORT, TruncatedError),
+    "mixture_too_many_experts": in_sizes(
+        mixture(257, 1, 2, 1, 1, 0, 0, 1), "257 experts", LimitExceededError
     ),
-    "network_far_too_many_layers": Malformed(
-        moec(network=sizes(1, LARGE, 1, 2, 1)), LimitExceededError, "sine layers"
+    "mixture_too_many_layers": in_sizes(
+        mixture(2, 31, 2, 31, 1, 1, 2, 2, 2, 1, 1) + bytes(300), "65 layers", LimitExceededError
     ),
-    "network_ends_in_layers": in_network(
-        sizes(1, 32, 32, 2, 1), "ends before its layers do", TruncatedError
+    "mixture_far_too_many_layers": in_sizes(
+        mixture(2, LARGE, 2, 1, 1, 0, 0, 1), "layers", LimitExceededError
     ),
-    "network_too_wide": Malformed(
-        moec(network=sizes(1, 1, 1, 2, 4097)), LimitExceededError, "4097 units"
+    "mixture_ends_in_layers": in_network(
+        mixture(2, 32, 2, 32, 1, 0, 0, 1), "ends before its layers do", TruncatedError
     ),
-    "network_gate_too_wide": Malformed(
-        moec(network=sizes(2, 1, 1, 2, 1, 4097, 1)), LimitExceededError, "4097 units"
+    **{
+        f"mixture_{part}_too_wide": in_sizes(mixture(*values), "4097 units", LimitExceededError)
+        for part, values in {
+            "encoder": (2, 1, 4097, 1, 1, 0, 0, 1),
+            "expert": (2, 1, 2, 1, 4097, 0, 0, 1),
+            "gate_encoder": (2, 1, 2, 1, 1, 1, 4097, 0, 1, 1),
+            "gate": (2, 1, 2, 1, 1, 0, 1, 4097, 1),
+        }.items()
+    },
+    "mixture_width_largest": in_sizes(
+        mixture(2, 1, LARGE, 1, 1, 0, 0, 1), "units", LimitExceededError
     ),
-    "network_width_largest": Malformed(
-        moec(network=sizes(1, 1, 1, LARGE, 1)), LimitExceededError, "units"
+    "mixture_too_many_parameters": in_sizes(
+        mixture(256, 1, 1024, 1, 1024, 0, 0, 1), "parameters", LimitExceededError
     ),
-    "network_too_many_parameters": Malformed(
-        moec(network=sizes(256, 1, 1, 1024, 1024, 0, 1)), LimitExceededError, "parameters"
-    ),
+    # Chunk N, the weights
     "network_ends_in_pairs": in_network(HEAD + PAIRS[:-1], SHORT, TruncatedError),
     "network_step_exponent_8": in_network(
         HEAD + b"\x20" + PAIRS[1:] + STREAM, "step exponent 8 is out of range"
@@ -614,24 +729,24 @@ CASES: dict[str, Malformed] = {
     "network_weight_widest": in_network(weight(52150), "beyond 32767"),
     **{
         f"network_{layer.replace('.', '_')}_large_bias": in_network(
-            large_bias(layer), "exceed 52 bits"
+            large_bias(architecture, layer), "exceed 52 bits"
         )
-        for layer in (
-            "encoder.0",
-            "encoder.1",
-            "gate.hidden.0",
-            "gate.hidden.1",
-            "gate.output",
-            "experts.0",
-            "decoder",
-        )
+        for architecture in (NARROW, NARROW_TREE)
+        for layer in names_of_layers(architecture)
     },
     **{
         f"network_{layer.replace('.', '_')}_large_weights": in_network(
-            large_weights(layer), "exceed 52 bits"
+            large_weights(architecture, layer), "exceed 52 bits"
         )
-        for layer in ("gate.hidden.0", "gate.hidden.1", "gate.output", "experts.0")
+        for architecture, layer in (
+            (WIDE, "gate.hidden.0"),
+            (WIDE, "gate.hidden.1"),
+            (WIDE, "gate.output"),
+            (WIDE, "experts.0"),
+            (WIDE_TREE, "levels.1.0"),
+        )
     },
+    "network_unused_leaf_large_bias": in_network(UNUSED_LEAF, "exceed 52 bits"),
     "network_too_much_work": Malformed(
         moec(integers(0, 0, 9, (2048,) * 3), network=network(LARGEST, {})),
         LimitExceededError,
@@ -643,7 +758,7 @@ CASES: dict[str, Malformed] = {
     "stream_longer": in_network(NETWORK + b"\0", STATE),
     "stream_cut": in_network(NETWORK[:-1], STATE),
     "stream_first_byte_zero": in_network(HEAD + PAIRS + b"\0" + STREAM, STATE),
-    "stream_last_state": in_network(NETWORK[:-1] + b"\x53", STATE),
+    "stream_last_state": in_network(NETWORK[:-1] + b"\x74", STATE),
     "lanes_state_too_small": in_network(with_state((1 << 31) - 1), "out of range"),
     "lanes_state_too_large": in_network(with_state(1 << 63), "out of range"),
     "lanes_states_cut": in_network(MANY_LANES[: STATES + 252], "ends inside", TruncatedError),

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from inrcodec.architecture import Activation, Partition
 from inrcodec.cli import options
 from inrcodec.cli.errors import cli_errors
 from inrcodec.cli.progress import progress_display
 from inrcodec.cli.streams import STANDARD, check_moec_output, moec_output, standard_output
 from inrcodec.cli.tables import chunks_row, network_row, print_table, size_row
-from inrcodec.planner import Preset
+from inrcodec.planner import Allocation, NetworkChoice, Preset
 
 if TYPE_CHECKING:
     from inrcodec.encoder import EncodeReport
 
 _PRESETS = [preset.value for preset in Preset]
+_AUTO = "auto"
+_PARTITIONS = [_AUTO, *(partition.value for partition in Partition)]
+_ACTIVATIONS = [activation.value for activation in Activation]
+_ALLOCATIONS = [allocation.value for allocation in Allocation]
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -67,10 +71,40 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     help="How long to fit: about 1, 4 or 20 minutes on two cores.",
 )
 @click.option(
+    "--partition",
+    type=click.Choice(_PARTITIONS),
+    default=_AUTO,
+    show_default=True,
+    help="Networks to share the volume out among: one for all of it; one for each cell of an "
+    "octree (TINC); experts whose regions a gate learns from their own features (MoEC) or from a "
+    "network of its own too (Neural Experts). auto goes by the size.",
+)
+@click.option(
     "--experts",
-    type=click.IntRange(1, 256),
+    type=click.IntRange(2, 256),
     metavar="N",
-    help="Number of expert networks.  [default: chosen by size]",
+    help="Number of experts of moec or neural-experts; with --partition auto, of moec.  "
+    "[default: 4]",
+)
+@click.option(
+    "--active-experts",
+    type=click.IntRange(1, 2),
+    metavar="N",
+    help="Experts that act on each voxel: 2 blend at their borders, and take longer to decode.  "
+    "[default: 1]",
+)
+@click.option(
+    "--activation",
+    type=click.Choice(_ACTIVATIONS),
+    default=Activation.SINE.value,
+    show_default=True,
+    help="Of the hidden layers: sines, or sines whose frequency grows with their phase (FINER).",
+)
+@click.option(
+    "--octree-allocation",
+    type=click.Choice(_ALLOCATIONS),
+    help="Widths of an octree's networks: alike on a level, or by how much the voxels of a cell "
+    "vary.  [default: even]",
 )
 @click.option(
     "--seed",
@@ -124,7 +158,11 @@ def encode(
     file_bytes: int | None,
     bpv: float | None,
     preset: str,
+    partition: str,
     experts: int | None,
+    active_experts: int | None,
+    activation: str,
+    octree_allocation: str | None,
     seed: int,
     metadata: Literal["geometry", "full", "none"],
     nonfinite: Literal["refuse", "zero"],
@@ -151,6 +189,16 @@ def encode(
         raise click.UsageError("-o - and --json both write to standard output: name a file.")
     if output != STANDARD and output.suffix.lower() != ".moec":
         raise click.UsageError(f"the output {output} must end in .moec.")
+    try:
+        network = NetworkChoice(
+            None if partition == _AUTO else Partition(partition),
+            experts,
+            active_experts,
+            Activation(activation),
+            None if octree_allocation is None else Allocation(octree_allocation),
+        )
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from error
     with cli_errors(debug):
         check_moec_output(output, force)
         with progress_display(quiet) as on_progress:
@@ -172,7 +220,7 @@ def encode(
                 volume,
                 target=Target(ratio, file_bytes, bpv),
                 preset=Preset(preset),
-                experts=experts,
+                network=network,
                 metadata=metadata,
                 device=device,
                 threads=threads,
@@ -223,6 +271,8 @@ def _report_rows(output: Path, report: EncodeReport) -> dict[str, str]:
 
 
 def _report_dict(output: Path, report: EncodeReport) -> dict[str, Any]:
+    from inrcodec.info import network_dict
+
     quality, a = report.quality, report.architecture
     return {
         "file": str(output),
@@ -239,7 +289,7 @@ def _report_dict(output: Path, report: EncodeReport) -> dict[str, Any]:
         "max_error": quality.max_error,
         "mae": quality.mae,
         "mse": _json_number(quality.mse),
-        "network": None if a is None else {**asdict(a), "weights": a.parameters},
+        "network": None if a is None else network_dict(a),
         "bits_per_weight": report.bits_per_weight,
         "chunks": report.chunk_bytes,
         "seconds": report.seconds,

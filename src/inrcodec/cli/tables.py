@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import click
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import Architecture, Mixture, Tree
 
 _UNWRAPPED = 10_000
 
@@ -46,9 +46,30 @@ def network_row(architecture: Architecture | None, bits_per_weight: float | None
     a = architecture
     if a is None:
         return "none: all voxels have one value"
-    experts = f"{a.experts} expert" + "s" * (a.experts > 1)
-    layers = f"{a.encoder_layers} shared + {a.expert_layers} expert sine layers"
-    widths = f"width {a.encoder_width}"
-    if a.expert_width != a.encoder_width:
-        widths += f" and {a.expert_width}"
-    return f"{experts}, {layers}, {widths}; {a.parameters:,} weights of {bits_per_weight:.2f} bits"
+    parts = [f"{a.partition}, {a.activation}", *(_levels(a) if isinstance(a, Tree) else _stacks(a))]
+    return f"{', '.join(parts)}; {a.parameters:,} weights of {bits_per_weight:.2f} bits"
+
+
+def _levels(tree: Tree) -> Iterator[str]:
+    """Nodes of each level, from the root to the leaves."""
+    for level in tree.levels:
+        narrow, wide = min(level.widths), max(level.widths)
+        width = str(wide) if narrow == wide else f"{narrow} to {wide}"
+        nodes = "" if len(level.widths) == 1 else f"{len(level.widths)} nodes of "
+        yield f"{nodes}{_layers(level.layers, width)}"
+
+
+def _stacks(mixture: Mixture) -> Iterator[str]:
+    """Encoder, experts and gate."""
+    encoder, expert, gate = mixture.encoder, mixture.expert, mixture.gate
+    yield _layers(encoder.layers, encoder.width, "shared ")
+    active = ", two active" if gate.active == 2 else ""
+    yield f"{mixture.experts} experts of {_layers(expert.layers, expert.width)}{active}"
+    if gate.encoder.layers:
+        yield _layers(gate.encoder.layers, gate.encoder.width, "gate encoder ")
+    if gate.hidden.layers:
+        yield _layers(gate.hidden.layers, gate.hidden.width, "gate ")
+
+
+def _layers(layers: int, width: int | str, kind: str = "") -> str:
+    return f"{layers} {kind}layer{'s' * (layers > 1)} of width {width}"

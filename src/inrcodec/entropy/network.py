@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inrcodec.architecture import Architecture
+from inrcodec.bitstream.architecture import read_architecture, write_architecture
 from inrcodec.bitstream.primitives import ByteReader, ByteWriter
 from inrcodec.entropy.distribution import Distribution, fit_distribution
 from inrcodec.entropy.rans import rans_decode, rans_encode
@@ -24,15 +24,8 @@ _BYTES_PER_LAYER = 4
 
 def encode_network(model: QuantizedModel) -> bytes:
     """The payload of chunk N."""
-    a = model.architecture
     writer = ByteWriter()
-    for value in (
-        a.experts, a.encoder_layers, a.expert_layers, a.encoder_width, a.expert_width
-    ):  # fmt: skip
-        writer.varint(value)
-    if a.experts > 1:
-        writer.varint(a.gate_width)
-        writer.varint(a.active_experts)
+    write_architecture(writer, model.architecture)
     distributions = [fit_distribution(tensor.integers) for tensor in model.tensors]
     for tensor, distribution in zip(model.tensors, distributions, strict=True):
         writer.u8(tensor.step_exponent - MIN_STEP_EXPONENT)
@@ -50,8 +43,7 @@ def decode_network(payload: bytes, coordinates: int, limits: Limits) -> Quantize
     `BitstreamError` for anything that breaks the format.
     """
     reader = ByteReader(payload)
-    architecture = _read_architecture(reader, coordinates)
-    architecture.check(limits)
+    architecture = read_architecture(reader, coordinates, limits)
     if architecture.layers > reader.remaining // _BYTES_PER_LAYER:
         raise TruncatedError("chunk N: it ends before its layers do")
     exponents, distributions = [], []
@@ -75,29 +67,3 @@ def decode_network(payload: bytes, coordinates: int, limits: Limits) -> Quantize
         tensors.append(QuantizedTensor(integers, exponent))
         start += spec.size
     return QuantizedModel(architecture, tuple(tensors))
-
-
-def read_architecture(payload: bytes, coordinates: int) -> Architecture:
-    """The architecture alone, for `info`: no weight is decoded."""
-    return _read_architecture(ByteReader(payload), coordinates)
-
-
-def _read_architecture(reader: ByteReader, coordinates: int) -> Architecture:
-    values = [reader.varint() for _ in range(5)]
-    if min(values) < 1:
-        raise BitstreamError("chunk N: a layer count or width is zero")
-    experts, encoder_layers, expert_layers, encoder_width, expert_width = values
-    gate_width = reader.varint() if experts > 1 else 0
-    active_experts = reader.varint() if experts > 1 else 1
-    if active_experts not in (1, 2):
-        raise BitstreamError(f"chunk N: {active_experts} experts act on a sample, not 1 or 2")
-    return Architecture(
-        coordinates,
-        experts,
-        encoder_layers,
-        expert_layers,
-        encoder_width,
-        expert_width,
-        gate_width,
-        active_experts,
-    )

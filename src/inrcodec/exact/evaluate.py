@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import queue
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inrcodec.device import single_threads
 from inrcodec.errors import is_out_of_memory
 from inrcodec.exact.network import ExactNetwork
 from inrcodec.volume.sampling_grid import SamplingGrid
@@ -44,7 +44,7 @@ def evaluate(
     else:
         points = _GivenPoints(samples, network.device)
     if piece is None:
-        piece = max(1, _ACTIVATIONS[network.device.type] // network.widest)
+        piece = max(1, _ACTIVATIONS[network.device.type] // network.architecture.widest)
     starts = iter(range(0, points.count, piece))
     finished: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
     stopped = False
@@ -64,7 +64,7 @@ def evaluate(
     threads = torch.get_num_threads() if network.device.type == "cpu" else 1
     threads = max(1, min(threads, math.ceil(points.count / piece)))
     done = 0
-    with _exact_products(), _single_threads(threads) as pool:
+    with _exact_products(), single_threads(threads) as pool:
         try:
             for _ in range(threads):
                 pool.submit(work)
@@ -137,15 +137,3 @@ def _exact_products() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def _single_threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that do not split their products any further: the faster way to share out pieces,
-    and the only one that does not stall when another program takes a core."""
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(count, "decode", torch.set_num_threads, (1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)

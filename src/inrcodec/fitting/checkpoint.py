@@ -75,7 +75,7 @@ class Checkpoint:
             "version of inrcodec": __version__,
             "volume": _fingerprint(voxels),
             "seed": str(seed),
-            "size or number of experts": str(architecture),
+            "size or kind of network": str(architecture),
             "preset": f"{steps} steps of {batch}",
         }
 

@@ -2,116 +2,122 @@
 
 Rounding the weights by d changes the mean squared error by about ``d' H d`` with
 ``H = mean(j j')``, where j is the gradient of the network's output at one coordinate. Weights are
-numbered in one flat vector: layer after layer (encoder, each expert, decoder), a layer's matrix
-with its bias as last column, row after row. The gate is no part of it: its routing has no gradient.
+numbered in one flat vector: path after path, a path's maps one after the other, a map's matrix with
+its bias as last column, row after row. A gate is no part of it: its routing has no gradient, and
+the weights that it gives to two experts are taken as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inrcodec.fitting.sampling import Batch, VoxelSampler
-from inrcodec.model.moe import MoEINR
+from inrcodec.model.inr import INR, Affine
 from inrcodec.model.sine import TURN
+from inrcodec.model.stack import value_and_slope
 
 _CHUNK = 4096
-"""Coordinates whose gradients are held at a time."""
+"""Coordinates of one path whose gradients are held at a time."""
+
+_MOST_DRAWN = 1 << 17
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LayerView:
-    """One linear map with its place in the flat vector and in ``architecture.tensors``."""
+    """One affine map with its place in the flat vector."""
 
-    weight: nn.Parameter
-    bias: nn.Parameter
-    expert: int | None
+    affine: Affine
     start: int
-    tensor: int
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows, and columns with the bias."""
-        return self.weight.shape[-2], self.weight.shape[-1] + 1
+        rows, columns = self.affine.weight.shape[-2:]
+        return rows, columns + 1
 
     @property
     def stop(self) -> int:
         return self.start + self.shape[0] * self.shape[1]
 
-    def values(self) -> tuple[Tensor, Tensor]:
-        """The (out, in) weight and (out,) bias, detached views."""
-        weight, bias = self.weight.detach(), self.bias.detach()
-        return (weight, bias) if self.expert is None else (weight[self.expert], bias[self.expert])
-
 
 class FlatWeights:
     """The flat vector of a model's weights, gate excluded, and its layers."""
 
-    def __init__(self, model: MoEINR) -> None:
+    def __init__(self, model: INR) -> None:
         self.model = model
-        order = {spec.name: i for i, spec in enumerate(model.architecture.tensors)}
-        layers: list[LayerView] = []
-
-        def add(name: str, layer: nn.Module, expert: int | None) -> LayerView:
-            start = layers[-1].stop if layers else 0
-            tensor = order[f"{name}.weight"]
-            view = LayerView(layer.weight, layer.bias, expert, start, tensor)  # type: ignore[arg-type]
-            layers.append(view)
-            return view
-
-        encoder = [add(f"encoder.{i}", layer, None) for i, layer in enumerate(model.encoder)]
-        experts = [
-            [add(f"experts.{i}", layer, expert) for i, layer in enumerate(model.experts)]
-            for expert in range(model.experts.count)
-        ]
-        decoder = add("decoder", model.decoder, None)
-        self.layers = layers
-        self.chains = [[*encoder, *layers_of_expert, decoder] for layers_of_expert in experts]
-        self.size = decoder.stop
+        self.layers: list[LayerView] = []
+        views: dict[tuple[str, int], LayerView] = {}
+        for path in model.paths():
+            for name, place in path:
+                if (name, place) not in views:
+                    start = self.layers[-1].stop if self.layers else 0
+                    view = LayerView(model.affines(name)[place], start)
+                    views[name, place] = view
+                    self.layers.append(view)
+        self.paths = [[views[step] for step in path] for path in model.paths()]
+        self.size = self.layers[-1].stop
+        self.heads = [path[-1] for path in self.paths]
+        self._places = self._find_places(views)
+        sizes = torch.tensor([spec.size for spec in model.architecture.tensors])
+        self._owners = torch.arange(len(sizes)).repeat_interleave(sizes)[self._places]
 
     def get(self) -> Tensor:
         """(P,) float32 copy of the weights."""
-        parts = [torch.cat([w, b[:, None]], dim=1).reshape(-1) for w, b in self._values()]
-        return torch.cat(parts)
+        return torch.cat([_joined(*layer.affine.values()) for layer in self.layers])
 
     def set(self, flat: Tensor) -> None:
         """Write (P,) weights into the model."""
-        for layer, (weight, bias) in zip(self.layers, self._values(), strict=True):
+        for layer in self.layers:
+            weight, bias = layer.affine.values()
             rows = flat[layer.start : layer.stop].reshape(layer.shape).to(weight.dtype)
             weight.copy_(rows[:, :-1])
             bias.copy_(rows[:, -1])
 
     def gradient(self) -> Tensor:
         """(P,) gradients of the model's parameters."""
-        parts = []
-        for layer in self.layers:
-            weight, bias = layer.weight.grad, layer.bias.grad
-            assert weight is not None and bias is not None
-            if layer.expert is not None:
-                weight, bias = weight[layer.expert], bias[layer.expert]
-            parts.append(torch.cat([weight, bias[:, None]], dim=1).reshape(-1))
-        return torch.cat(parts)
+        return torch.cat([_joined(*layer.affine.gradients()) for layer in self.layers])
 
-    def per_tensor(self, exponents: list[int]) -> Tensor:
-        """Spread one number for each of ``architecture.tensors`` over the weights -> (P,) int."""
-        spread = torch.empty(self.size, dtype=torch.int64)
-        for layer in self.layers:
-            rows = spread[layer.start : layer.stop].view(layer.shape)
-            rows[:, :-1] = exponents[layer.tensor]
-            rows[:, -1] = exponents[layer.tensor + 1]
-        return spread
+    def owners(self) -> Tensor:
+        """(P,) index in ``architecture.tensors`` of the tensor that each weight is in."""
+        return self._owners
 
-    def _values(self) -> list[tuple[Tensor, Tensor]]:
-        return [layer.values() for layer in self.layers]
+    def in_file(self, flat: Tensor) -> list[Tensor]:
+        """(P,) weights -> flat ``architecture.tensors``, those of the gate 0."""
+        sizes = [spec.size for spec in self.model.architecture.tensors]
+        everything = torch.zeros(sum(sizes), dtype=flat.dtype)
+        everything[self._places] = flat
+        return list(torch.split(everything, sizes))
+
+    def _find_places(self, views: dict[tuple[str, int], LayerView]) -> Tensor:
+        """(P,) place of each weight among those of all tensors, one after the other."""
+        places = torch.empty(self.size, dtype=torch.int64)
+        specs, start = self.model.architecture.tensors, 0
+        for weights, biases in zip(specs[::2], specs[1::2], strict=True):
+            name, place = weights.name.removesuffix(".weight"), 0
+            at_weight, at_bias = start, start + weights.size
+            while (view := views.get((name, place))) is not None:
+                rows, columns = view.shape[0], view.shape[1] - 1
+                own = places[view.start : view.stop].view(rows, columns + 1)
+                own[:, :-1] = at_weight + torch.arange(rows * columns).view(rows, columns)
+                own[:, -1] = at_bias + torch.arange(rows)
+                at_weight, at_bias, place = at_weight + rows * columns, at_bias + rows, place + 1
+            start += weights.size + biases.size
+        return places
+
+
+def _joined(weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.cat([weight, bias[:, None]], dim=1).reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What a chunk of voxels gives for one layer: the gradient of row r's weights, scaled by the
-    root of the voxels' weights, is ``delta[r] * inputs``."""
+    """What some voxels give for one layer: the gradient of row r's weights, scaled by the root of
+    the voxels' weights, is ``delta[r] * inputs``."""
 
     layer: LayerView
     delta: Tensor  # (out, N)
@@ -119,45 +125,86 @@ class _Pass:
 
 
 def _passes(flat: FlatWeights, voxels: Batch) -> Iterator[list[_Pass]]:
-    """One list of layer passes for each expert that some of the voxels reach."""
-    model = flat.model
+    """One list of layer passes for each path, or pair of paths, that some of the voxels take."""
     coordinates, scale = voxels.coordinates, voxels.weight.sqrt()
-    if model.gate is None:
-        yield _chain_passes(flat.chains[0], coordinates, scale)
-        return
-    routing = model.gate.route(model.encoder(coordinates))
-    for expert, chain in enumerate(flat.chains):
-        mine = routing == expert
-        if bool(mine.any()):
-            yield _chain_passes(chain, coordinates[:, mine], scale[mine])
+    paths, shares = flat.model.route(coordinates)  # (A, N)
+    paths, order = paths.sort(dim=0)
+    shares = shares.gather(0, order)
+    taken, which = torch.unique(paths, dim=1, return_inverse=True)
+    for number, numbers in enumerate(taken.mT.tolist()):
+        layers = [flat.paths[path] for path in numbers]
+        for mine in torch.split((which == number).nonzero()[:, 0], _CHUNK):
+            yield _path_passes(flat, layers, coordinates[:, mine], shares[:, mine], scale[mine])
 
 
-def _chain_passes(chain: list[LayerView], coordinates: Tensor, scale: Tensor) -> list[_Pass]:
-    ones = torch.ones_like(coordinates[:1])
-    inputs, slopes, hidden = [], [], coordinates
-    for layer in chain[:-1]:
-        weight, bias = layer.values()
-        inputs.append(torch.cat([hidden, ones]))
-        phase = torch.addmm(bias[:, None], weight, hidden, beta=TURN, alpha=TURN)
-        slopes.append(torch.cos(phase) * TURN)
-        hidden = torch.sin(phase)
-    inputs.append(torch.cat([hidden, ones]))
-    weight, bias = chain[-1].values()
-    output = torch.addmm(bias[:, None], weight, hidden)
+def _path_passes(
+    flat: FlatWeights,
+    paths: list[list[LayerView]],
+    coordinates: Tensor,
+    shares: Tensor,
+    scale: Tensor,
+) -> list[_Pass]:
+    """Of voxels that take the same paths: a trunk in common, branches, and one head."""
+    head = paths[0][-1]
+    trunk = [steps[0] for steps in takewhile(_all_same, zip(*paths, strict=True))]
+    trunk = trunk[: len(paths[0]) - 1]
+    stem = _Trace(flat, trunk, coordinates)
+    branches = [_Trace(flat, path[len(trunk) : -1], stem.output) for path in paths]
+    mixed = branches[0].output
+    if len(paths) > 1:
+        mixed = sum(b.output * share for b, share in zip(branches, shares, strict=True))
+    inputs = _with_ones(mixed)
+    weight, bias = head.affine.values()
+    output = torch.addmm(bias[:, None], weight, mixed)
     delta = (output.abs() <= 1) * scale  # the clamp hides what lies outside
-    passes = [_Pass(chain[-1], delta, inputs[-1])]
-    for index in range(len(chain) - 2, -1, -1):
-        delta = (weight.mT @ delta) * slopes[index]
-        passes.append(_Pass(chain[index], delta, inputs[index]))
-        weight = chain[index].values()[0]
+    passes = [_Pass(head, delta, inputs)]
+    back = weight.mT @ delta
+    if len(paths) == 1:
+        backs = [branches[0].back(back, passes)]
+    else:
+        backs = [b.back(back * share, passes) for b, share in zip(branches, shares, strict=True)]
+    stem.back(torch.stack(backs).sum(0), passes)
     return passes
+
+
+def _all_same(steps: tuple[LayerView, ...]) -> bool:
+    return all(step is steps[0] for step in steps)
+
+
+class _Trace:
+    """Hidden layers one after the other, forward at once and backward on demand."""
+
+    def __init__(self, flat: FlatWeights, layers: list[LayerView], features: Tensor) -> None:
+        self._layers = layers
+        self._inputs: list[Tensor] = []
+        self._slopes: list[Tensor] = []
+        self.output = features
+        for layer in layers:
+            weight, bias = layer.affine.values()
+            self._inputs.append(_with_ones(self.output))
+            phase = torch.addmm(bias[:, None], weight, self.output, beta=TURN, alpha=TURN)
+            activation = flat.model.architecture.activation
+            self.output, slope = value_and_slope(activation, phase)
+            self._slopes.append(slope)
+
+    def back(self, gradient: Tensor, passes: list[_Pass]) -> Tensor:
+        """Add the layers' passes, from the gradient of their output; return that of their input."""
+        for index in range(len(self._layers) - 1, -1, -1):
+            delta = gradient * self._slopes[index]
+            passes.append(_Pass(self._layers[index], delta, self._inputs[index]))
+            gradient = self._layers[index].affine.values()[0].mT @ delta
+        return gradient
+
+
+def _with_ones(features: Tensor) -> Tensor:
+    return torch.cat([features, torch.ones_like(features[:1])])
 
 
 @torch.no_grad()
 def diagonal(flat: FlatWeights, sampler: VoxelSampler, samples: int) -> Tensor:
     """Diagonal of H, (P,) float64 on the CPU: each weight's own sensitivity."""
     total = torch.zeros(flat.size, dtype=torch.float64)
-    for count in _chunks(samples):
+    for count in _draws(flat, samples):
         for passes in _passes(flat, sampler.draw(count)):
             for p in passes:
                 squares = p.delta.square() @ p.inputs.square().mT
@@ -170,9 +217,9 @@ def blocks(
     flat: FlatWeights, sampler: VoxelSampler, samples: int, groups: list[Tensor]
 ) -> list[Tensor]:
     """Blocks of H, a float64 (B, B) on the CPU for each (B,) sorted flat indices of ``groups``."""
-    device = flat.layers[0].weight.device
+    device = flat.layers[0].affine.weight.device
     sums = [torch.zeros(len(group), len(group), device=device) for group in groups]
-    for count in _chunks(samples):
+    for count in _draws(flat, samples):
         for passes in _passes(flat, sampler.draw(count)):
             passes.sort(key=lambda p: p.layer.start)
             for group, total in zip(groups, sums, strict=True):
@@ -196,11 +243,13 @@ def _add_products(passes: list[_Pass], group: Tensor, total: Tensor) -> None:
     j = torch.cat(gradients)
     if len(j) == len(group):
         total.addmm_(j, j.mT)
-    else:  # the weights of other experts do not act here
+    else:  # the weights of other paths do not act here
         place = torch.cat(places)
         total[place[:, None], place] += j @ j.mT
 
 
-def _chunks(samples: int) -> Iterator[int]:
-    for start in range(0, samples, _CHUNK):
-        yield min(_CHUNK, samples - start)
+def _draws(flat: FlatWeights, samples: int) -> Iterator[int]:
+    """Shares of ``samples`` in which each path has about `_CHUNK`."""
+    most = min(_CHUNK * len(flat.paths), _MOST_DRAWN)
+    for start in range(0, samples, most):
+        yield min(most, samples - start)

@@ -1,28 +1,25 @@
-"""The float fit: from the voxels to a `MoEINR`, with routing learned along the way."""
+"""The float fit: from the voxels to a network, with routing learned along the way."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-import torch
+from torch import Tensor
 
+from inrcodec.fitting.batches import BalancedBatches, Step
 from inrcodec.fitting.checkpoint import Checkpoint
+from inrcodec.fitting.gradients import Objective, workers
 from inrcodec.fitting.loss import squared_error
 from inrcodec.fitting.optimizer import MuonAdam
-from inrcodec.fitting.sampling import Batch, VoxelSampler
-from inrcodec.model.gating import Gate, balancing_loss, probe_loss
+from inrcodec.fitting.routing import gate_learns, gate_loss, learning_steps
+from inrcodec.fitting.sampling import VoxelSampler
+from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
 
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.01
-BALANCE_WEIGHT = 0.3
-PROBE_SHARE = 8
-"""One coordinate in this many runs through all experts, to teach the gate."""
-GATE_SHARE = 0.8
-"""The gate learns for this share of the steps; the experts then go on alone (Neural Experts)."""
 
-_REPORT_EVERY = 20
 _SMOOTHING = 0.97
 
 Report = Callable[[int, int, float], None]
@@ -36,7 +33,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def fit(
-    model: MoEINR,
+    model: INR,
     sampler: VoxelSampler,
     steps: int,
     batch: int,
@@ -44,24 +41,24 @@ def fit(
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Fit ``model`` in place to the sampler's voxels by mean squared error: ``steps`` steps of
-    ``batch`` voxels. A ``checkpoint`` is where to go on from, and where to leave the state."""
+    about ``batch`` voxels. A ``checkpoint`` is where to go on from, and where to leave the state.
+    """
     optimizer = MuonAdam(model, sampler.deviation)
     state = model.state_dict() | optimizer.state_dict()
     done, smoothed = (0, math.nan) if checkpoint is None else checkpoint.restore(state)
     if done:
-        sampler.skip(done, batch)
         report(done, steps, smoothed)
-    for step in range(done, steps):
-        voxels = sampler.draw(batch)
-        features = model.encoder(voxels.coordinates)
-        output = model.decode(model.mix(features))
-        loss = squared_error(output, voxels.target, voxels.weight).mean()
-        objective = loss
-        if model.gate is not None and step < GATE_SHARE * steps:
-            objective = loss + _gate_loss(model, model.gate, features, voxels)
-        objective.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(learning_rate(step, steps))
-        if step % _REPORT_EVERY == 0 or step + 1 == steps:
+    parameters = list(model.parameters())
+    with workers(sampler.device, batch) as crew:
+        batches = BalancedBatches(
+            model, sampler, batch, crew.parts, done=done, learning=learning_steps(steps)
+        )
+        for step in range(done, steps):
+            teaches = isinstance(model, MoEINR) and gate_learns(step, steps)
+            loss = crew.backward(objective(model, batches.next(), teaches=teaches), parameters)
+            optimizer.step(learning_rate(step, steps))
+            if not batches.may_stop() and step + 1 < steps:
+                continue
             # Reading the loss waits for the device, hence not at each step.
             current = loss.item()
             smoothed = current if step < 200 else current + _SMOOTHING * (smoothed - current)
@@ -70,17 +67,18 @@ def fit(
             report(step + 1, steps, smoothed)
 
 
-def _gate_loss(model: MoEINR, gate: Gate, features: torch.Tensor, voxels: Batch) -> torch.Tensor:
-    """Teach the gate from a dense probe of the batch. features (F, N).
+def objective(model: INR, step: Step, *, teaches: bool) -> Objective:
+    """What a step minimizes: the mean squared error, and where it ``teaches`` the gate's loss too.
+    The error is what is reported."""
+    parts = len(step.parts)
 
-    The gate reads the features without changing them: they serve the reconstruction alone.
-    """
-    probe = slice(len(voxels.target) // PROBE_SHARE)
-    features = features[:, probe].detach()
-    with torch.no_grad():
-        outputs = [model.decode(model.experts.run(i, features)) for i in range(model.experts.count)]
-        target, weight = voxels.target[probe], voxels.weight[probe]
-        errors = squared_error(torch.stack(outputs), target, weight)  # (E, N)
-        errors = errors / errors.mean().clamp_min(1e-12)
-    logits = gate(features)  # (E, N)
-    return probe_loss(logits, errors) + BALANCE_WEIGHT * balancing_loss(logits)
+    def of_part(part: int) -> tuple[Tensor, Tensor]:
+        voxels = step.parts[part]
+        output = model.forward_balanced(voxels.coordinates)
+        loss = squared_error(output, voxels.target, voxels.weight).mean() / parts
+        if not teaches:
+            return loss, loss.detach()
+        assert isinstance(model, MoEINR)
+        return loss + gate_loss(model, step.probes[part]) / parts, loss.detach()
+
+    return of_part

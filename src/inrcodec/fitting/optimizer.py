@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from inrcodec.model.moe import MoEINR
+from inrcodec.model.inr import INR
 
 MUON_RATE = 4.8e-3
 ADAM_RATE = 1.4e-2
@@ -34,23 +34,22 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class MuonAdam:
-    """Optimizer of a `MoEINR`. ``step(scale)`` takes one step at ``scale`` times the base rates.
+    """Optimizer of a network. ``step(scale)`` takes one step at ``scale`` times the base rates.
 
     ``deviation`` is the standard deviation of the values to be fitted.
     """
 
-    def __init__(self, model: MoEINR, deviation: float) -> None:
+    def __init__(self, model: INR, deviation: float) -> None:
         # One batched product for all matrices of a shape: they are too small to go one by one.
         self._by_shape: dict[torch.Size, list[nn.Parameter]] = {}
         in_turns: list[nn.Parameter] = []
-        sine_layers = [*model.encoder, *model.experts]
-        for layer in sine_layers:
-            if layer is sine_layers[0]:
+        for index, layer in enumerate(model.hidden_layers()):
+            if index == 0:
                 in_turns.append(layer.weight)
             else:
                 self._by_shape.setdefault(layer.weight.shape[-2:], []).append(layer.weight)
             in_turns.append(layer.bias)
-        gate = [] if model.gate is None else list(model.gate.parameters())
+        heads = [parameter for head in model.heads() for parameter in head.parameters()]
         self._momentum = {
             shape: torch.cat([torch.zeros_like(p).reshape(-1, *shape) for p in parameters])
             for shape, parameters in self._by_shape.items()
@@ -58,8 +57,8 @@ class MuonAdam:
         self._adam = torch.optim.Adam(
             [
                 {"params": in_turns, "base": ADAM_RATE},
-                {"params": list(model.decoder.parameters()), "base": DECODER_RATE * deviation},
-                {"params": gate, "base": GATE_RATE},
+                {"params": heads, "base": DECODER_RATE * deviation},
+                {"params": model.gate_parameters(), "base": GATE_RATE},
             ],
             betas=(0.9, 0.99),
             eps=1e-15,
@@ -103,5 +102,5 @@ class MuonAdam:
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
-    # An expert stack that no coordinate reached has no gradient.
+    # Experts and nodes that no coordinate reached have no gradient.
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

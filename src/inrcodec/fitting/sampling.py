@@ -48,6 +48,9 @@ class VoxelSampler:
     ) -> None:
         self.mean = float(values.mean(dtype=np.float64))
         self.deviation = float(values.std(dtype=np.float64))
+        self.device = device
+        self.lengths = [length for length in shape if length > 1]
+        """Voxels along the axes of the coordinates."""
         self._grid = Grid(shape, device)
         self._values = torch.from_numpy(values).to(device)
         self._seed = seed
@@ -57,6 +60,11 @@ class VoxelSampler:
         self._pool: Batch | None = None
         self._pool_index = 0
         self._next = 0
+
+    @property
+    def pool(self) -> int:
+        """The most voxels of one `draw`."""
+        return self._size
 
     def draw(self, count: int) -> Batch:
         """The next ``count`` voxels (fewer, all of a pool, where the volume is tiny)."""
@@ -69,6 +77,13 @@ class VoxelSampler:
         self._next += count
         coordinates, target, weight = self._pool
         return Batch(coordinates[:, part], target[part], weight[part])
+
+    def peek(self, count: int) -> Batch:
+        """The first ``count`` voxels of the pool at hand (fewer where it is smaller), not drawn."""
+        if self._pool is None:
+            self._pool = self._fill(self._pool_index)
+        coordinates, target, weight = self._pool
+        return Batch(coordinates[:, :count], target[:count], weight[:count])
 
     def skip(self, draws: int, count: int) -> None:
         """Go on from where ``draws`` calls of ``draw(count)``, at least one, would have led."""

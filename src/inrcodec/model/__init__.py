@@ -1,1 +1,1 @@
-"""The network ``f(x) = Dec(E_g(Enc(x)))``, one concept a file."""
+"""The networks in torch, one concept a file."""

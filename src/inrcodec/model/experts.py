@@ -1,4 +1,4 @@
-"""The experts: sine networks side by side, each run only on the coordinates routed to it."""
+"""Sparse dispatch: each coordinate to one of several networks side by side, and to no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from inrcodec.model.sine import SineStack, sine_layer
+from inrcodec.architecture import Activation, Stack
+from inrcodec.model.stack import HiddenStack
 
 
 class _Permute(torch.autograd.Function):
@@ -27,32 +28,37 @@ class _Permute(torch.autograd.Function):
         return gradient.index_select(1, inverse), None, None
 
 
-class SineExperts(SineStack):
-    """A stack of sine layers for each of ``count`` experts, over the encoder's features."""
+class Grouping:
+    """Coordinates in the order of the network they go to. routing: (N,) numbers below ``count``."""
 
-    def __init__(self, features: int, width: int, layers: int, count: int) -> None:
-        super().__init__(features, width, layers, experts=count)
+    def __init__(self, routing: Tensor, count: int) -> None:
+        self._order = torch.argsort(routing)
+        self._inverse = torch.empty_like(self._order)
+        self._inverse[self._order] = torch.arange(len(routing), device=routing.device)
+        self.counts: list[int] = torch.bincount(routing, minlength=count).tolist()
+        """Coordinates that go to each network."""
+
+    def gather(self, features: Tensor) -> Tensor:
+        """(F, N) features, those of one network side by side."""
+        grouped: Tensor = _Permute.apply(features, self._order, self._inverse)  # type: ignore[no-untyped-call]
+        return grouped
+
+    def scatter(self, features: Tensor) -> Tensor:
+        """The inverse of `gather`."""
+        features = _Permute.apply(features, self._inverse, self._order)  # type: ignore[no-untyped-call]
+        return features
+
+
+class Experts(HiddenStack):
+    """A stack of layers for each of ``count`` experts, over the encoder's features."""
+
+    def __init__(self, stack: Stack, fan_in: int, activation: Activation, count: int) -> None:
+        super().__init__(stack, fan_in, activation, experts=count)
         self.count = count
 
-    def run(self, expert: int, features: Tensor) -> Tensor:
-        """One expert on all of (F, N) features -> (W, N)."""
-        hidden = features
-        for layer in self:
-            weight, bias = layer.weight[expert], layer.bias[expert]
-            hidden = sine_layer(weight, bias, hidden, fixed_point=self.fixed_point)
-        return hidden
-
-    def forward(self, features: Tensor, routing: Tensor) -> Tensor:
-        """Sparse dispatch: (F, N) features and (N,) expert indices -> (W, N).
-
-        Coordinates are grouped by expert, so that each expert is one dense product and no
-        coordinate meets another expert, forward or backward.
-        """
-        order = torch.argsort(routing)
-        counts = torch.bincount(routing, minlength=self.count).tolist()
-        inverse = torch.empty_like(order)
-        inverse[order] = torch.arange(len(order), device=order.device)
-        groups: list[Tensor] = _Permute.apply(features, order, inverse).split(counts, dim=1)  # type: ignore[no-untyped-call]
-        outputs = [self.run(i, group) for i, group in enumerate(groups) if group.shape[1]]
-        mixed: Tensor = _Permute.apply(torch.cat(outputs, dim=1), inverse, order)  # type: ignore[no-untyped-call]
-        return mixed
+    def dispatch(self, features: Tensor, routing: Tensor) -> Tensor:
+        """(F, N) features and (N,) expert indices -> (W, N): each expert is one dense product."""
+        grouping = Grouping(routing, self.count)
+        groups = torch.split(grouping.gather(features), grouping.counts, dim=1)
+        outputs = [self.forward(group, i) for i, group in enumerate(groups) if group.shape[1]]
+        return grouping.scatter(torch.cat(outputs, dim=1))

@@ -1,50 +1,41 @@
-"""The gate: which expert a coordinate goes to, decided on its encoded features (MoEC, sec. 3).
+"""The gate: which experts a coordinate goes to (MoEC, sec. 3; Neural Experts, sec. 3).
 
-Routing is hard and top-1, with weight one: the decoder compares logits and nothing else. The gate
-learns from a dense probe of a few coordinates (`probe_loss`), where every expert's error is known
-and weighted by the gate's probability (Neural Experts, arXiv 2410.21643, eq. 4).
+Routing is hard: the decoder compares logits, and where one expert acts it has weight one. How the
+gate learns is in `inrcodec.fitting.routing`.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from inrcodec.architecture import Mixture
+from inrcodec.model.stack import HiddenStack
 
 
 class Gate(nn.Module):
-    """Features to one logit an expert: two ReLU layers of ``width`` and a linear map, or (width 0)
-    the linear map alone."""
+    """Coordinates and shared features to one logit an expert.
 
-    def __init__(self, features: int, experts: int, width: int) -> None:
+    ReLU layers and a linear map read the shared encoder's features, after those of the gate's own
+    encoder where it has one.
+    """
+
+    def __init__(self, architecture: Mixture) -> None:
         super().__init__()
-        self.hidden = nn.ModuleList()
-        if width:
-            self.hidden.extend([nn.Linear(features, width), nn.Linear(width, width)])
-        self.output = nn.Linear(width or features, experts)
+        a = architecture
+        self.encoder = HiddenStack(a.gate.encoder, a.coordinates, a.activation)
+        self.reads_features = a.gate.reads_features
+        widths = [a.gate_inputs] + [a.gate.hidden.width] * a.gate.hidden.layers
+        self.hidden = nn.ModuleList(map(nn.Linear, widths, widths[1:]))
+        self.output = nn.Linear(widths[-1], a.experts)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(F, N) features -> (E, N) logits."""
+    def forward(self, coordinates: Tensor, features: Tensor) -> Tensor:
+        """(D, N) coordinates and their (F, N) shared features -> (E, N) logits."""
         hidden = features
+        if len(self.encoder):
+            hidden = self.encoder(coordinates)
+            if self.reads_features:
+                hidden = torch.cat([hidden, features])
         for layer in self.hidden:
             hidden = torch.relu(layer(hidden.mT).mT)
         return torch.addmm(self.output.bias[:, None], self.output.weight, hidden)
-
-    def route(self, features: Tensor) -> Tensor:
-        """(F, N) features -> (N,) index of the expert; ties go to the lowest."""
-        return self.forward(features).argmax(dim=0)
-
-
-def probe_loss(logits: Tensor, squared_errors: Tensor) -> Tensor:
-    """Gate-weighted sum of the experts' squared errors, mean over coordinates. Both (E, N)."""
-    return (functional.softmax(logits, dim=0) * squared_errors).sum(0).mean()
-
-
-def balancing_loss(logits: Tensor) -> Tensor:
-    """Switch's balance term (arXiv 2101.03961, eq. 4): E * sum_i share_i * mean probability_i.
-
-    logits (E, N). It is 1 when the experts are used evenly and grows to E when one takes all.
-    """
-    experts = logits.shape[0]
-    share = torch.bincount(logits.argmax(0), minlength=experts) / logits.shape[1]
-    return experts * (share * functional.softmax(logits, dim=0).mean(1)).sum()

@@ -1,92 +1,117 @@
-"""The whole network: encoder, gate, experts, decoder."""
+"""The mixture of experts: encoder, gate, experts, decoder."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from inrcodec.architecture import Architecture
-from inrcodec.model.encoder import SharedEncoder
-from inrcodec.model.experts import SineExperts
+from inrcodec.architecture import Mixture
+from inrcodec.model.experts import Experts
 from inrcodec.model.gating import Gate
-from inrcodec.model.sine import init_sine_
-from inrcodec.quantization import QuantizedModel
+from inrcodec.model.inr import INR, Affine, initialize_linear
+from inrcodec.model.stack import HiddenLayer, HiddenStack
+
+GATE_BANDWIDTH = 0.3
+"""Initial bandwidth of the gate's own encoder, to that of the shared one: regions are coarser than
+what is in them."""
 
 
-class MoEINR(nn.Module):
-    """Mixture-of-experts implicit neural representation of one volume.
+class MoEINR(INR):
+    """``Dec(sum_g w_g E_g(e))``, ``e = Enc(x)``, with ``g`` the experts that the gate picks."""
 
-    Coordinates are (D, N) float32 in -1..1 (voxel centres: see docs/format.md, "Samples"), values
-    (N,) float32 with -1..1 standing for the volume's lowest and highest stored value. The output is
-    not clamped here: the loss and the decoder do that.
-    """
+    architecture: Mixture
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Mixture) -> None:
         super().__init__()
         a = architecture
         self.architecture = a
-        self.encoder = SharedEncoder(a.coordinates, a.encoder_width, a.encoder_layers)
-        self.gate = Gate(a.encoder_width, a.experts, a.gate_width) if a.experts > 1 else None
-        self.experts = SineExperts(a.encoder_width, a.expert_width, a.expert_layers, a.experts)
-        self.decoder = nn.Linear(a.expert_width, 1)
+        self.encoder = HiddenStack(a.encoder, a.coordinates, a.activation)
+        self.gate = Gate(a)
+        self.experts = Experts(a.expert, a.encoder.width, a.activation, a.experts)
+        self.decoder = nn.Linear(a.expert.width, 1)
 
-    @classmethod
-    def initialized(
-        cls, architecture: Architecture, mean: float, deviation: float, generator: torch.Generator
-    ) -> MoEINR:
-        """A network ready to be fitted to values of that mean and standard deviation."""
-        model = cls(architecture)
-        for index, layer in enumerate([*model.encoder, *model.experts]):
-            init_sine_(layer.weight, layer.bias, first=index == 0, generator=generator)
-        linear = [model.decoder]
-        if model.gate is not None:
-            linear += [*model.gate.hidden, model.gate.output]
-        with torch.no_grad():
-            for layer in linear:
-                bound = (6 / layer.in_features) ** 0.5
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                layer.bias.zero_()
-            model.decoder.weight.mul_(0.1 * deviation)
-            model.decoder.bias.fill_(mean)
-        return model
+    def initialize(self, mean: float, deviation: float, generator: torch.Generator) -> None:
+        super().initialize(mean, deviation, generator)
+        for layer in (*self.gate.hidden, self.gate.output):
+            initialize_linear(layer, generator)
+        for index, hidden in enumerate(self.gate.encoder):
+            hidden.initialize(self.architecture.activation, first=index == 0, generator=generator)
+            if index == 0:
+                with torch.no_grad():
+                    hidden.weight.mul_(GATE_BANDWIDTH)
 
-    @classmethod
-    def from_quantized(cls, quantized: QuantizedModel) -> MoEINR:
-        """The network that the file's integers stand for."""
-        model = cls(quantized.architecture)
-        with torch.no_grad():
-            parameters = model.ordered_parameters()
-            for parameter, tensor in zip(parameters, quantized.tensors, strict=True):
-                parameter.copy_(torch.from_numpy(tensor.dequantize()))
-        return model.requires_grad_(False)
+    def hidden_layers(self) -> list[HiddenLayer]:
+        return [*self.encoder, *self.experts]
 
-    def ordered_parameters(self) -> list[nn.Parameter]:
-        """Parameters in the order of ``architecture.tensors``."""
-        named = dict(self.named_parameters())
-        return [named[spec.name] for spec in self.architecture.tensors]
+    def heads(self) -> list[nn.Linear]:
+        return [self.decoder]
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        return list(self.gate.parameters())
+
+    def affines(self, name: str) -> list[Affine]:
+        weight, bias = self.get_parameter(f"{name}.weight"), self.get_parameter(f"{name}.bias")
+        if not name.startswith("experts."):
+            return [Affine(weight, bias)]
+        return [Affine(weight, bias, expert) for expert in range(self.architecture.experts)]
+
+    def paths(self) -> list[list[tuple[str, int]]]:
+        a = self.architecture
+        encoder = [(f"encoder.{layer}", 0) for layer in range(a.encoder.layers)]
+        return [
+            [*encoder, *((f"experts.{i}", expert) for i in range(a.expert.layers)), ("decoder", 0)]
+            for expert in range(a.experts)
+        ]
+
+    def route(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        return self.pick(self.logits(coordinates))
+
+    def logits(self, coordinates: Tensor) -> Tensor:
+        """(D, N) coordinates -> what the gate makes of them, (E, N)."""
+        features = self.encoder(coordinates) if self.gate.reads_features else coordinates
+        logits: Tensor = self.gate(coordinates, features)
+        return logits
+
+    def pick(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """(E, N) logits -> the (A, N) experts that act, ties going to the lowest, and their (A, N)
+        weights: the softmax of their logits."""
+        if self.architecture.gate.active == 1:
+            routing = logits.argmax(dim=0, keepdim=True)
+            return routing, torch.ones_like(routing, dtype=logits.dtype)
+        # Not topk, which leaves the order of ties open.
+        first = logits.argmax(dim=0, keepdim=True)
+        rest = logits.scatter(0, first, -torch.inf)
+        routing = torch.cat([first, rest.argmax(dim=0, keepdim=True)])
+        return routing, torch.softmax(logits.gather(0, routing), dim=0)
 
     def forward(self, coordinates: Tensor) -> Tensor:
-        """(D, N) coordinates -> (N,) values."""
-        features = self.encoder.forward(coordinates)  # (F, N)
-        return self.decode(self.mix(features))
+        features = self.encoder(coordinates)  # (F, N)
+        with torch.no_grad():  # what teaches the gate is in inrcodec.fitting.routing
+            routing, shares = self.pick(self.gate(coordinates, features))
+        return self.decode(self.mix(features, routing, shares))
 
-    def mix(self, features: Tensor) -> Tensor:
-        """Route (F, N) features to their experts -> (W, N); where two act on a coordinate, their
-        softmax-weighted sum, which the linear decoder commutes with."""
-        if self.gate is None:
-            return self.experts.run(0, features)
-        if self.architecture.active_experts == 1:
-            with torch.no_grad():
-                routing = self.gate.route(features)  # (N,)
-            return self.experts.forward(features, routing)
-        logits, routings = self.gate(features).topk(2, dim=0)  # (2, N)
-        shares = torch.softmax(logits, dim=0)
-        first, second = (self.experts.forward(features, routing) for routing in routings)
-        return first * shares[0] + second * shares[1]
+    @property
+    def groups(self) -> int:
+        return self.architecture.experts if self.architecture.gate.active == 1 else 1
 
-    def use_fixed_point(self) -> None:
-        """Round activations as the decoder does, from here on."""
-        self.encoder.fixed_point = self.experts.fixed_point = True
+    def forward_balanced(self, coordinates: Tensor) -> Tensor:
+        if self.groups == 1:
+            return self.forward(coordinates)
+        features = self.encoder(coordinates)  # (F, E * n)
+        grouped = features.view(len(features), self.architecture.experts, -1).transpose(0, 1)
+        return self.decode_each(self.experts(grouped)).reshape(-1)
+
+    def mix(self, features: Tensor, routing: Tensor, shares: Tensor) -> Tensor:
+        """(F, N) features through their (A, N) experts -> (W, N), summed with the (A, N) shares:
+        the linear decoder commutes with the sum."""
+        outputs = [self.experts.dispatch(features, experts) for experts in routing]
+        if len(outputs) == 1:
+            return outputs[0]
+        return outputs[0] * shares[0] + outputs[1] * shares[1]
+
+    def decode_each(self, hidden: Tensor) -> Tensor:
+        """`decode` for all experts: (E, W, n) -> (E, n)."""
+        return (self.decoder.weight @ hidden + self.decoder.bias[:, None])[:, 0]
 
     def decode(self, hidden: Tensor) -> Tensor:
         """Shared linear decoder: (W, N) -> (N,)."""

@@ -1,0 +1,119 @@
+"""Batches in which every expert has as many voxels as every other: balanced dispatch.
+
+Where voxels go is decided for many steps at once, and each expert gets the same number of its own
+in every step; their weights make up for its share of the volume. Then no step sorts, counts or
+permutes anything, and all experts are one batched product. A gate that learns moves its borders
+little in so few steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from inrcodec.fitting.routing import PROBE_SHARE, within_capacity
+from inrcodec.fitting.sampling import Batch, VoxelSampler
+from inrcodec.model.inr import INR
+from inrcodec.model.moe import MoEINR
+
+ROUTED_STEPS = 32
+"""Steps whose voxels are routed together."""
+
+_ROUTED_AT_A_TIME = 1 << 16
+
+
+class Step(NamedTuple):
+    """What one step sees, in parts of one size that may be worked on side by side."""
+
+    parts: list[Batch]
+    """Voxels by path, as `INR.forward_balanced` takes them."""
+    probes: list[Batch]
+    """A few of the voxels as they were drawn, to teach a gate with."""
+
+
+class BalancedBatches:
+    """Steps of about ``batch`` voxels in ``parts`` parts, after the first ``done`` of them.
+
+    In the first ``learning`` of all steps no expert of a mixture takes more than its capacity.
+    """
+
+    def __init__(
+        self,
+        model: INR,
+        sampler: VoxelSampler,
+        batch: int,
+        parts: int,
+        *,
+        done: int = 0,
+        learning: int = 0,
+    ) -> None:
+        self._model = model
+        self._sampler = sampler
+        self._parts = parts
+        self._paths = model.groups
+        self._each = max(1, batch // (parts * self._paths))
+        """Voxels of one path in one part."""
+        size = self._each * self._paths * parts
+        self._steps = max(1, min(ROUTED_STEPS, sampler.pool // size))
+        self._count = self._steps * size
+        self._done = done
+        self._learning = learning
+        self._drawn: Batch | None = None
+        self._balanced: Batch | None = None
+        if done:
+            sampler.skip(-(-done // self._steps), self._count)
+
+    def may_stop(self) -> bool:
+        """Whether the next step's voxels are still to be drawn: a fit that is stopped here can go
+        on as if it had not been."""
+        return self._done % self._steps == 0
+
+    def next(self) -> Step:
+        """The next step's voxels."""
+        if self.may_stop() or self._drawn is None or self._balanced is None:
+            self._drawn = self._sampler.draw(self._count)
+            self._balanced = self._balance(self._drawn)
+        step = self._done % self._steps
+        self._done += 1
+        size = self._each * self._paths
+        probe = max(1, size // PROBE_SHARE)
+        numbers = range(step * self._parts, (step + 1) * self._parts)
+        return Step(
+            [_cut(self._balanced, number * size, size) for number in numbers],
+            [_cut(self._drawn, number * probe, probe) for number in numbers],
+        )
+
+    @torch.no_grad()
+    def _balance(self, drawn: Batch) -> Batch:
+        """Some of the voxels, flat: part after part, in each the same number of each path."""
+        if self._paths == 1:
+            return drawn
+        routing = self._route(drawn.coordinates)
+        counts = torch.bincount(routing, minlength=self._paths)
+        order = routing.argsort(stable=True)
+        first = (counts.cumsum(0) - counts)[:, None]
+        parts = self._steps * self._parts
+        # A path with few voxels sees them again and again, one with none a voxel of weight 0.
+        places = torch.arange(parts * self._each, device=order.device)
+        places = places % counts.clamp(min=1)[:, None] + first  # (paths, parts * each)
+        chosen = order[places.clamp(max=len(order) - 1)]
+        chosen = chosen.view(self._paths, parts, self._each).transpose(0, 1)
+        shares = counts.float() * (self._paths / len(routing))
+        weight = drawn.weight[chosen] * shares[None, :, None]
+        chosen = chosen.reshape(-1)
+        return Batch(drawn.coordinates[:, chosen], drawn.target[chosen], weight.reshape(-1))
+
+    def _route(self, coordinates: Tensor) -> Tensor:
+        """(D, N) coordinates -> (N,) paths."""
+        pieces = torch.split(coordinates, _ROUTED_AT_A_TIME, dim=1)
+        model = self._model
+        if isinstance(model, MoEINR) and self._done < self._learning:
+            return torch.cat([within_capacity(model.logits(piece)) for piece in pieces])
+        return torch.cat([model.route(piece)[0][0] for piece in pieces])
+
+
+def _cut(voxels: Batch, start: int, size: int) -> Batch:
+    part = slice(start, start + size)
+    return Batch(voxels.coordinates[:, part], voxels.target[part], voxels.weight[part])
