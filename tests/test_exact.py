@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from inrcodec.architecture import Architecture
 from inrcodec.bitstream.container import Chunk, ChunkType, parse_container, write_container
 from inrcodec.decoder import decode_bytes, parse_content
 from inrcodec.errors import BitstreamError, ChecksumError
-from inrcodec.exact.evaluate import evaluate
+from inrcodec.exact.evaluate import evaluate, expert_map
 from inrcodec.exact.network import ExactNetwork
 from inrcodec.exact.tables import blend_table, sine_table
 from inrcodec.limits import DEFAULT_LIMITS
@@ -58,6 +59,19 @@ def network(architecture: Architecture, seed: int = 0) -> QuantizedModel:
     return QuantizedModel(architecture, tuple(tensors))
 
 
+def only(model: QuantizedModel, expert: int) -> QuantizedModel:
+    """The network of one expert."""
+    architecture = replace(model.architecture, experts=1, gate_width=0)
+    tensors = dict(zip((t.name for t in model.architecture.tensors), model.tensors, strict=True))
+    kept = []
+    for spec in architecture.tensors:
+        tensor = tensors[spec.name]
+        if spec.name.startswith("experts."):
+            tensor = QuantizedTensor(tensor.integers[expert : expert + 1], tensor.step_exponent)
+        kept.append(tensor)
+    return QuantizedModel(architecture, tuple(kept))
+
+
 def levels(
     model: QuantizedModel, grid: SamplingGrid | None = None, piece: int | None = None
 ) -> NDArray[np.int64]:
@@ -92,6 +106,20 @@ def test_levels_are_close_to_the_float_network(name: str) -> None:
     difference = np.abs(levels(model) / 2**24 - 1 - expected)
     # Where two gate outputs are equal to within rounding, the experts may differ.
     assert np.quantile(difference, 0.98) < 0.02
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_expert_map_names_the_expert_that_makes_a_sample(name: str) -> None:
+    model = network(ARCHITECTURES[name])
+    grid = SamplingGrid.whole(SHAPE)
+    experts = expert_map(ExactNetwork(model, CPU), grid, lambda count: None)
+    assert experts.shape == SHAPE
+    if model.architecture.active_experts > 1:
+        return  # a blend is no expert's
+    mixture, found = levels(model), experts.ravel(order="F")
+    for expert in range(model.architecture.experts):
+        alone = levels(only(model, expert))
+        assert np.array_equal(mixture[found == expert], alone[found == expert])
 
 
 @pytest.mark.parametrize("name", ["one expert", "linear gate", "deep gate"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -11,15 +11,17 @@ from inrcodec.architecture import Architecture
 _UNWRAPPED = 10_000
 
 
-def print_table(rows: Mapping[str, str], *, err: bool = False) -> None:
-    """Print one row a line, on standard output or, if ``err``, on standard error."""
+def print_table(rows: Mapping[str, str | Sequence[str]], *, err: bool = False) -> None:
+    """Print one row a line, a name and one value or more, on standard output or, if ``err``, on
+    standard error."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
+        values = (value,) if isinstance(value, str) else value
+        table.add_row(Text(name, style="bold"), *(Text(cell, overflow="fold") for cell in values))
     console = Console(stderr=err)
     if not console.is_terminal:
         console.width = _UNWRAPPED

@@ -163,14 +163,26 @@ class ExactNetwork:
 
         Level 0 stands for the volume's lowest value, 2**25 for its highest.
         """
-        features = coordinates
-        for layer in self._encoder:
-            features = layer(features)
+        features = self._encode(coordinates)
         if self.architecture.experts == 1:
             output = self._expert(0, features)
         else:
             output = self._mixture(features)
         return output.clamp_(-_LARGEST_OUTPUT, _LARGEST_OUTPUT).long().add_(_LARGEST_OUTPUT)
+
+    @torch.inference_mode()
+    def top_expert(self, coordinates: Tensor) -> Tensor:
+        """(D, N) float64 coordinates in units of 2**-20 -> (N,) int64, the expert picked first."""
+        if self.architecture.experts == 1:
+            return torch.zeros(coordinates.shape[1], dtype=torch.int64, device=self.device)
+        return self._logits(self._encode(coordinates)).max(0).indices
+
+    def _encode(self, coordinates: Tensor) -> Tensor:
+        """(D, N) -> (F, N) features."""
+        features = coordinates
+        for layer in self._encoder:
+            features = layer(features)
+        return features
 
     def _expert(self, expert: int, features: Tensor) -> Tensor:
         """(F, N) -> (N,) float64 outputs, whole numbers."""
@@ -180,10 +192,7 @@ class ExactNetwork:
 
     def _mixture(self, features: Tensor) -> Tensor:
         """(F, N) -> (N,) float64 outputs of the experts that the gate picks."""
-        hidden = features
-        for layer in self._gate_hidden:
-            hidden = layer(hidden).floor_().clamp_(0, _LARGEST_RELU)
-        logits = self._gate_output(hidden).double()  # (E, N)
+        logits = self._logits(features)
         best, first = logits.max(0)  # ties go to the lowest expert
         output = self._dispatch(features, first)
         if self.architecture.active_experts == 1:
@@ -197,6 +206,13 @@ class ExactNetwork:
         ]
         mixed = outputs[0] * ((1 << BLEND_BITS) - share) + outputs[1] * share
         return (mixed >> BLEND_BITS).double()
+
+    def _logits(self, features: Tensor) -> Tensor:
+        """(F, N) -> (E, N) float64, whole numbers and their fractions."""
+        hidden = features
+        for layer in self._gate_hidden:
+            hidden = layer(hidden).floor_().clamp_(0, _LARGEST_RELU)
+        return self._gate_output(hidden).double()
 
     def _dispatch(self, features: Tensor, routing: Tensor) -> Tensor:
         """(F, N) features and (N,) experts -> (N,) float64 outputs, each expert run once."""
