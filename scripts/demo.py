@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
-from numpy.typing import NDArray
 
 from inrcodec.errors import InrcodecError
 from inrcodec.metrics import measure
-from inrcodec.montage import draw_planes
+from inrcodec.report.montage import draw_planes
+from inrcodec.report.orientation import orientation
 from inrcodec.volume.nifti import read_nifti
 
 EXAMPLE = Path(nib.__file__).parent / "tests" / "data" / "example4d.nii.gz"
@@ -36,26 +35,18 @@ def inrcodec(*arguments: str | Path) -> float:
     return time.perf_counter() - start
 
 
-def upright(voxels: NDArray[np.generic], image: nib.Nifti1Image) -> NDArray[np.generic]:
-    """The voxels with their axes in RAS order, as the picture shows them."""
-    if voxels.ndim < 3:
-        return voxels
-    return nib.orientations.apply_orientation(voxels, nib.io_orientation(image.affine))
-
-
 def draw(scan: Path, encoded: Path, decoded: Path, picture: Path) -> None:
-    image = nib.load(scan)
-    before, after = read_nifti(scan).data, read_nifti(decoded).data
-    quality = measure(before, after)
+    before, after = read_nifti(scan), read_nifti(decoded)
+    quality = measure(before.data, after.data)
     size = encoded.stat().st_size
-    spacing = nib.as_closest_canonical(image).header.get_zooms()
     draw_planes(
-        upright(before, image),
-        upright(after, image),
-        tuple(float(length) for length in spacing),
-        title=f"{scan.name}: {before.nbytes:,} bytes of voxels in a file of {size:,}",
-        caption=f"ratio {before.nbytes / size:,.0f}, PSNR {quality.psnr_range:.2f} dB"
+        before.data,
+        after.data,
+        before.geometry.spacing(before.data.ndim),
+        title=f"{scan.name}: {before.data.nbytes:,} bytes of voxels in a file of {size:,}",
+        caption=f"ratio {before.data.nbytes / size:,.0f}, PSNR {quality.psnr_range:.2f} dB"
         f" (peak: the value range), SSIM {quality.ssim:.3f}",
+        orientation=orientation(before.geometry, before.data.shape),
     ).save(picture, optimize=True)
 
 

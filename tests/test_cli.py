@@ -568,7 +568,7 @@ def test_main_help_says_what_it_is_not_for() -> None:
     assert "not for primary diagnosis" in run("--help").stdout
 
 
-@pytest.mark.parametrize("name", ["encode", "decode", "info", "verify"])
+@pytest.mark.parametrize("name", ["encode", "decode", "info", "verify", "compare"])
 def test_every_option_is_documented(name: str) -> None:
     section = DOCS.read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
     options = [p for p in main.commands[name].params if isinstance(p, click.Option)]

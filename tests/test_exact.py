@@ -26,7 +26,7 @@ from inrcodec.architecture import (
 from inrcodec.bitstream.container import Chunk, ChunkType, parse_container, write_container
 from inrcodec.decoder import decode_bytes, parse_content
 from inrcodec.errors import BitstreamError, ChecksumError
-from inrcodec.exact.evaluate import evaluate
+from inrcodec.exact.evaluate import evaluate, expert_map
 from inrcodec.exact.layers import LayerFactory
 from inrcodec.exact.network import ExactNetwork
 from inrcodec.exact.tables import blend_table, sine_table
@@ -129,6 +129,22 @@ def test_levels_are_close_to_the_float_network(name: str) -> None:
     difference = np.abs(levels(model) / 2**24 - 1 - expected)
     # Where two gate outputs are equal to within rounding, the experts may differ.
     assert np.quantile(difference, 0.98) < 0.02
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_expert_map_is_the_route_of_each_sample(name: str) -> None:
+    exact = ExactNetwork(network(ARCHITECTURES[name]), CPU)
+    grid = SamplingGrid.whole(SHAPE)
+    experts = expert_map(exact, grid, lambda count: None)
+    assert experts.shape == SHAPE
+    given = np.stack(
+        [
+            c.ravel(order="F")
+            for c in np.meshgrid(*[a.coordinates() for a in grid.axes], indexing="ij")
+        ]
+    )
+    expected = exact.route(torch.from_numpy(given).double())
+    assert np.array_equal(experts.ravel(order="F"), expected.numpy())
 
 
 @pytest.mark.parametrize("name", ONE_ACTIVE)

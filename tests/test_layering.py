@@ -16,13 +16,15 @@ PACKAGE = Path(inrcodec.__file__).parent
 LAYERS = (
     {"errors", "progress"},
     {"limits"},
-    {"architecture", "device", "metrics", "montage", "output"},
+    {"architecture", "device", "metrics", "output"},
     {"planner", "quantization"},
     {"bitstream", "volume"},
     {"entropy", "exact", "model"},
     {"fitting"},
     {"decoder", "info"},
-    {"encoder", "reader"},
+    {"encoder", "pair", "reader"},
+    {"compare"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )

@@ -8,9 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from inrcodec.metrics import Quality, measure
+from inrcodec.metrics import (
+    Quality,
+    axis_psnr,
+    error_percentiles,
+    find_foreground,
+    gradient_error,
+    measure,
+    spectrum_error,
+)
+from inrcodec.metrics.percentiles import LEVELS
 
 
 def volume(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float64]:
@@ -193,3 +205,239 @@ def test_decoded_dtype_may_differ() -> None:
 def test_incomparable(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="compare"):
         measure(np.zeros(a), np.zeros(b))
+
+
+# Inside a mask
+
+
+def mask_of(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    return volume(shape, seed=2) > 0.2
+
+
+@pytest.mark.parametrize("shape", [(24, 19, 30), (74, 75, 14), (40, 37), (150,)])
+def test_ssim_in_a_mask_is_the_mean_of_scikit_images_map(shape: tuple[int, ...]) -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    a, b = pair(shape, "int16", 500, 0)
+    mask = mask_of(shape)
+    _, ssim = metrics.structural_similarity(
+        a.astype(float), b.astype(float), data_range=float(np.ptp(a)), full=True,
+        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    )  # fmt: skip
+    inner = (slice(5, -5),) * len(shape)
+    expected = ssim[inner][mask[inner]].mean()
+    assert measure(a, b, mask).ssim == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(24, 19, 30), (14, 13, 12, 3)])
+def test_errors_in_a_mask_have_the_peaks_of_the_whole(shape: tuple[int, ...]) -> None:
+    a, b = pair(shape, "int16", 500, 0)
+    mask = mask_of(shape[:3])
+    inside, quality = measure(a[mask], b[mask]), measure(a, b, mask)
+    assert quality.value_range == np.ptp(a)
+    for name in ("mse", "mae", "max_error", "psnr_dtype"):
+        assert getattr(quality, name) == pytest.approx(getattr(inside, name), rel=1e-12)
+    assert quality.psnr_range == pytest.approx(20 * math.log10(np.ptp(a) / quality.mse**0.5))
+
+
+def test_a_full_mask_changes_nothing() -> None:
+    a, b = pair((20, 21, 9, 2), "int16", 500, 0)
+    assert_close(measure(a, b, np.ones((20, 21, 9), bool)), measure(a, b))
+
+
+def test_a_mask_of_border_voxels_has_no_ssim() -> None:
+    a, b = pair((20, 21, 22), "int16", 500, 0)
+    mask = np.zeros(a.shape, bool)
+    mask[0] = True
+    assert math.isnan(measure(a, b, mask).ssim)
+
+
+def test_a_mask_of_a_constant_volume() -> None:
+    a = np.full((3, 4, 5), 7, np.int16)
+    mask = np.ones(a.shape, bool)
+    assert (measure(a, a, mask).ssim, measure(a, a + np.int16(1), mask).ssim) == (1, 0)
+
+
+@pytest.mark.parametrize("mask", [np.zeros((3, 4), bool), np.ones((4, 3), bool)])
+def test_unusable_mask(mask: NDArray[np.bool_]) -> None:
+    with pytest.raises(ValueError, match="mask"):
+        measure(np.eye(3, 4), np.zeros((3, 4)), mask)
+
+
+# Percentiles
+
+
+@pytest.mark.parametrize(("dtype", "gain", "offset"), KINDS)
+def test_percentiles_are_numpys(dtype: str, gain: float, offset: float) -> None:
+    a, b = pair((29, 31, 37), dtype, gain, offset)  # a number of voxels that no level divides
+    mask = mask_of(a.shape)
+    for inside in (None, mask):
+        errors = abs(a.astype(float) - b)[... if inside is None else inside].ravel()
+        expected = np.percentile(errors, LEVELS, method="inverted_cdf")
+        assert list(error_percentiles(a, b, inside).values()) == expected.tolist()
+
+
+VOLUMES = hnp.array_shapes(min_dims=1, max_dims=4, max_side=5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), st.sampled_from(["uint8", "int16", "uint32", "float32", "float64"]))
+def test_percentiles_split_the_voxels(data: st.DataObject, dtype: str) -> None:
+    shape = data.draw(VOLUMES)
+    finite = {"min_value": -(2.0**100), "max_value": 2.0**100} if "float" in dtype else {}
+    arrays = hnp.arrays(dtype, shape, elements=finite)
+    a, b = data.draw(arrays), data.draw(arrays)
+    errors = abs(a.astype(float) - b)
+    for level, error in error_percentiles(a, b, levels=(10, 50, 99.9, 100)).items():
+        assert error in errors
+        assert np.count_nonzero(errors <= error) >= level / 100 * a.size - 1e-9
+        assert np.count_nonzero(errors < error) < level / 100 * a.size
+
+
+# Foreground
+
+
+def cross_entropy(values: NDArray[Any], threshold: float) -> float:
+    """Of Li and Lee, without the part that does not depend on the threshold."""
+    values = values - float(values.min())
+    parts = values[values < threshold], values[values >= threshold]
+    means = [part.mean() for part in parts]
+    return -sum(
+        part.sum() * math.log(mean) for part, mean in zip(parts, means, strict=True) if mean
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(hnp.arrays(np.int16, hnp.array_shapes(min_dims=1, max_dims=3, max_side=6)))
+def test_foreground_has_the_least_cross_entropy(a: NDArray[np.int16]) -> None:
+    found = find_foreground(a)
+    candidates = np.unique(a)[1:]
+    if found is None:
+        assert len(candidates) == 0
+        return
+    mask, smallest = found
+    assert np.array_equal(mask, a >= smallest)
+    assert smallest in candidates
+    low = float(a.min())
+    best = min(cross_entropy(a, value - low) for value in candidates.astype(float))
+    assert cross_entropy(a, smallest - low) == pytest.approx(best, rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "gain", "offset"), [*KINDS, ("float32", 3.0, -7.0)])
+def test_foreground_is_scikit_images(dtype: str, gain: float, offset: float) -> None:
+    filters = pytest.importorskip("skimage.filters")
+    a = (gain * np.exp(volume((40, 41, 42))) + offset).astype(dtype)
+    found = find_foreground(a)
+    assert found is not None
+    expected = a > filters.threshold_li(a)
+    assert np.mean(found[0] != expected) < 0.03
+
+
+def test_foreground_of_a_series_is_that_of_its_mean() -> None:
+    series = np.exp(volume((12, 13, 14, 5)))
+    mean, whole = find_foreground(series.mean(axis=3)), find_foreground(series)
+    assert mean is not None
+    assert whole is not None
+    assert np.array_equal(mean[0], whole[0])
+
+
+# Slices
+
+
+@pytest.mark.parametrize("shape", [(150,), (40, 37), (110, 101, 97), (11, 12, 13, 3)])
+def test_psnr_by_axis(shape: tuple[int, ...]) -> None:
+    a, b = pair(shape, "int16", 500, 0)
+    squares = (a.astype(float) - b) ** 2
+    curves = axis_psnr(a, b, float(np.ptp(a)))
+    for axis, curve in enumerate(curves):
+        mse = squares.mean(axis=tuple(i for i in range(a.ndim) if i != axis))
+        with np.errstate(divide="ignore"):
+            assert curve == pytest.approx(10 * np.log10(float(np.ptp(a)) ** 2 / mse), rel=1e-9)
+
+
+def test_psnr_of_exact_slices() -> None:
+    a = np.arange(24.0).reshape(2, 3, 4)
+    b = a.copy()
+    b[0, 1] += 1
+    x, y, z = axis_psnr(a, b, 23.0)
+    assert np.isposinf(x).tolist() == [False, True]
+    assert np.isposinf(y).tolist() == [True, False, True]
+    assert np.isfinite(z).all()
+    assert np.isneginf(axis_psnr(a * 0, b, 0.0)[0]).tolist() == [True, True]
+
+
+# Gradient
+
+
+@pytest.mark.parametrize("shape", [(150,), (2, 37), (110, 101, 97), (9, 1, 13, 3), (1, 1)])
+def test_gradient_error(shape: tuple[int, ...]) -> None:
+    a, b = pair(shape, "int16", 500, 0)
+    spacing = (0.5, 2.0, 3.0)
+    error = energy = 0.0
+    for axis, length in enumerate(shape[:3]):
+        if length > 1:
+            of_a, of_b = (np.gradient(v.astype(float), spacing[axis], axis=axis) for v in (a, b))
+            error += ((of_a - of_b) ** 2).sum()
+            energy += (of_a**2).sum()
+    expected = math.sqrt(error / energy) if energy else 0
+    assert gradient_error(a, b, spacing) == pytest.approx(expected, rel=1e-9)
+
+
+def test_gradient_error_at_its_ends() -> None:
+    a = volume((9, 10, 11))
+    ones = (1.0, 1.0, 1.0)
+    assert gradient_error(a, a + 5, ones) == pytest.approx(0, abs=1e-12)
+    assert gradient_error(a, a * 0, ones) == 1
+    assert gradient_error(a * 0, a, ones) == math.inf
+    assert gradient_error(a * 0, a * 0, ones) == 0
+
+
+# Spectrum
+
+
+@pytest.mark.parametrize("shape", [(24, 19, 30), (12, 64, 2), (40, 37), (50,), (9, 8, 1, 2)])
+def test_spectrum_of_one_block_is_numpys(shape: tuple[int, ...]) -> None:
+    a, b = pair(shape, "float64", 500, 30)
+    spacing = (0.5, 0.75, 2.0)
+    space = shape[:3]
+    window = np.ones(space)
+    for axis, length in enumerate(space):
+        hann = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
+        window *= hann.reshape([-1 if i == axis else 1 for i in range(len(space))])
+    frequencies = np.meshgrid(
+        *(np.fft.fftfreq(n, d) for n, d in zip(space, spacing, strict=False)), indexing="ij"
+    )
+    radius = np.sqrt(sum(f * f for f in frequencies))
+    found = spectrum_error(a, b, spacing, bands=5)
+    assert found.edges == pytest.approx(np.linspace(0, 1, 6))
+    energies = np.zeros((3, 5))
+    for t in range(shape[3] if len(shape) == 4 else 1):
+        x, y = (v[..., t] if v.ndim == 4 else v for v in (a, b))
+        for i, part in enumerate((x - x.mean(), y - x.mean(), x - y)):
+            power = abs(np.fft.fftn(window * part)) ** 2
+            for band in range(5):
+                low, high = found.edges[band] - 1e-9, found.edges[band + 1] - 1e-9
+                chosen = (radius >= low) & (radius < high + (band == 4) * 2e-9)
+                energies[i, band] += power[chosen].sum()
+    assert found.ratios == pytest.approx((energies[1:] / energies[0]).T, rel=1e-6, nan_ok=True)
+
+
+def test_spectrum_of_many_blocks_sees_what_is_lost_where() -> None:
+    """Noise, of which everything above a frequency is taken away, and 10 % below."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(98, 64, 70))
+    transform = np.fft.fftn(a)
+    radius = np.sqrt(sum(f * f for f in np.meshgrid(*map(np.fft.fftfreq, a.shape), indexing="ij")))
+    b = np.fft.ifftn(np.where(radius < 0.25, 0.9 * transform, 0)).real
+    energy, error = spectrum_error(a, b, (1.0, 1.0, 1.0)).ratios.T
+    assert energy[:7] == pytest.approx(np.full(7, 0.81), rel=0.05)
+    assert error[:7] == pytest.approx(np.full(7, 0.01), abs=0.01)
+    assert energy[9:] == pytest.approx(np.zeros(7), abs=0.01)
+    assert error[9:] == pytest.approx(np.ones(7), rel=0.02)
+
+
+def test_spectrum_of_what_has_none() -> None:
+    a = np.full((4, 5), 7.0)
+    found = spectrum_error(a, a, (1.0, 1.0, 1.0))
+    assert found.ratios.shape == (16, 2)
+    assert np.isnan(found.ratios).all()
+    assert spectrum_error(a[:1, :1], a[:1, :1], (2.0, 2.0, 2.0)).edges[-1] == 0.25

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inrcodec.errors import InrcodecError
-from inrcodec.montage import draw_planes
+from inrcodec.report.montage import draw_planes
+from inrcodec.report.orientation import orientation_of_affine
 
 
 def volume(*shape: int) -> NDArray[np.int16]:
@@ -56,6 +57,21 @@ def test_x_runs_right_and_y_runs_up() -> None:
     assert xs.size > 1000
     assert np.median(xs) > picture.shape[1] / 3 / 2
     assert np.median(ys) < 175
+
+
+def test_the_patients_left_is_at_the_right() -> None:
+    data = np.zeros((32, 32, 32), np.int16)
+    data[:8, 24:, 16] = 1000  # left and to the front, by the affine
+    turn = orientation_of_affine(np.eye(4))
+    drawn = draw_planes(data, np.zeros_like(data), (1, 1, 1), "title", "caption", turn)
+    picture = np.asarray(drawn)
+    white = (picture > 250).all(axis=2)[:, : picture.shape[1] // 3]
+    ys, xs = np.nonzero(white[150:500])
+    assert np.median(xs) > picture.shape[1] / 3 / 2
+    assert np.median(ys) < 175
+    unmarked = np.asarray(draw_planes(data, np.zeros_like(data), (1, 1, 1), "title", "caption"))
+    letters = (picture[..., 2] > 220) & (unmarked.shape == picture.shape)
+    assert letters[150:, picture.shape[1] // 2].any()  # A and P, on the black decoded plane
 
 
 def test_original_and_decoded_share_one_window() -> None:

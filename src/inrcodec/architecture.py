@@ -111,6 +111,25 @@ class Mixture:
         return Partition.NEURAL_EXPERTS if both else Partition.MOEC
 
     @property
+    def paths(self) -> int:
+        """Ways that a coordinate can take."""
+        return self.experts
+
+    def description(self) -> list[str]:
+        """Encoder, experts and gate in words."""
+        encoder, expert, gate = self.encoder, self.expert, self.gate
+        active = ", two active" if gate.active == 2 else ""
+        parts = [
+            _in_words(encoder.layers, encoder.width, "shared "),
+            f"{self.experts} experts of {_in_words(expert.layers, expert.width)}{active}",
+        ]
+        if gate.encoder.layers:
+            parts.append(_in_words(gate.encoder.layers, gate.encoder.width, "gate encoder "))
+        if gate.hidden.layers:
+            parts.append(_in_words(gate.hidden.layers, gate.hidden.width, "gate "))
+        return parts
+
+    @property
     def gate_inputs(self) -> int:
         """Features that the gate's first layer behind its encoder reads."""
         gate = self.gate
@@ -216,6 +235,21 @@ class Tree:
     def leaves(self) -> int:
         return len(self.levels[-1].widths)
 
+    @property
+    def paths(self) -> int:
+        """Ways that a coordinate can take."""
+        return self.leaves
+
+    def description(self) -> list[str]:
+        """Nodes of each level in words, from the root to the leaves."""
+        parts = []
+        for level in self.levels:
+            narrow, wide = min(level.widths), max(level.widths)
+            width = str(wide) if narrow == wide else f"{narrow} to {wide}"
+            nodes = "" if len(level.widths) == 1 else f"{len(level.widths)} nodes of "
+            parts.append(f"{nodes}{_in_words(level.layers, width)}")
+        return parts
+
     def parent(self, node: int) -> int:
         """Index of the node above, on its level."""
         return node >> self.coordinates
@@ -285,6 +319,10 @@ class Tree:
 
 
 Architecture = Mixture | Tree
+
+
+def _in_words(layers: int, width: int | str, kind: str = "") -> str:
+    return f"{layers} {kind}layer{'s' * (layers > 1)} of width {width}"
 
 
 def single(coordinates: int, activation: Activation, stack: Stack) -> Tree:

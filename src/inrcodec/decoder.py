@@ -19,7 +19,7 @@ from inrcodec.bitstream.volume_header import VolumeHeader, decode_volume_header
 from inrcodec.device import pick_device
 from inrcodec.entropy.network import decode_network
 from inrcodec.errors import BitstreamError, ChecksumError, OutOfMemoryError, RegionError, naming
-from inrcodec.exact.evaluate import evaluate
+from inrcodec.exact.evaluate import evaluate, expert_map
 from inrcodec.exact.network import ExactNetwork
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.progress import OnProgress, Progress, ignore_progress
@@ -242,6 +242,17 @@ class Decoder:
 
         self._evaluate(coordinates, len(result), unrounded, store)
         return result
+
+    def expert_map(self, grid: SamplingGrid) -> NDArray[np.uint16]:
+        """The expert network that makes most of each sample of ``grid``, in its shape, uint16.
+
+        Zeros for a volume of one value. Raises what `sample` does.
+        """
+        self._check_work(grid.samples)
+        _check_memory(2 * grid.samples)
+        if self._network is None:
+            return np.zeros(grid.shape, np.uint16, order="F")
+        return expert_map(self._network, grid, lambda _: None)
 
     def verify(self, on_progress: OnProgress = ignore_progress) -> None:
         """Raise `ChecksumError` unless all voxels are those of the encoder; none are kept."""

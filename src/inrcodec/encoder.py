@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 
 from inrcodec.architecture import Architecture
 from inrcodec.bitstream.container import Chunk, ChunkType, chunk_sizes, write_container
@@ -166,6 +168,7 @@ def encode_volume(
     threads: int | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
+    on_decoded: Callable[[NDArray[Any]], None] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[bytes, EncodeReport]:
     """Encode a volume to the bytes of a ``.moec`` file, and measure what they decode to.
@@ -173,7 +176,8 @@ def encode_volume(
     The same volume, options, seed, machine and thread count give the same bytes. ``checkpoint`` is
     a file for the state of the fit: where it is there, the fit goes on from it, to the same bytes.
     It stays for the caller to remove when the bytes are safe. Raises an `InputError` where it is
-    damaged or belongs to another volume or other options.
+    damaged or belongs to another volume or other options. ``on_decoded`` is given the voxels that
+    the bytes decode to.
     """
     where = pick_device(device, threads)
     header = VolumeHeader.of(volume.data)
@@ -242,6 +246,8 @@ def encode_volume(
     quality = measure(volume.data, decoded)
     on_progress(Progress("measure", 1, 1, quality.psnr_range))
     clock.lap("measure")
+    if on_decoded is not None:
+        on_decoded(decoded)
     return data, EncodeReport(
         header=header,
         file_bytes=len(data),

@@ -20,7 +20,8 @@ class InrcodecError(Exception):
 
 
 class InputError(InrcodecError):
-    """The volume given cannot be encoded as it is: unreadable, unsupported, non-finite."""
+    """The volume given cannot be encoded or compared as it is: unreadable, unsupported,
+    non-finite."""
 
     exit_code = 3
 
@@ -31,6 +32,10 @@ class UnsupportedVolumeError(InputError):
 
 class NonFiniteError(InputError):
     """The volume holds NaN or infinite voxels."""
+
+
+class MismatchError(InputError):
+    """Two volumes to be compared have not the same grid: other shapes, or other places in space."""
 
 
 class RegionError(InrcodecError):
@@ -91,6 +96,10 @@ class OutOfMemoryError(InrcodecError, MemoryError):
     """What was asked for does not fit into this machine's memory; nothing was allocated."""
 
     exit_code = 8
+
+
+class PeerError(InrcodecError):
+    """Another codec, which `inrcodec.bench` runs, failed; the benchmark goes on without it."""
 
 
 @contextmanager

@@ -19,8 +19,6 @@ from inrcodec.volume.geometry import NiftiGeometry, bits_to_float
 NOTICE = "Lossy: not for primary diagnosis."
 
 _AXES = "xyzt"
-_SPACE_UNITS = {1: "m", 2: "mm", 3: "um"}
-_TIME_UNITS = {8: "s", 16: "ms", 24: "us", 32: "Hz", 40: "ppm", 48: "rad/s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +70,12 @@ class Info:
     @property
     def units(self) -> tuple[str | None, ...]:
         """Unit of the spacing along each axis; None where the file does not say."""
-        code = self.geometry.xyzt_units
-        space = _SPACE_UNITS.get(code & 0x07)
-        time = _TIME_UNITS.get(code & 0x38)
-        return tuple(time if axis == "t" else space for axis in self.axes)
+        return self.geometry.units(len(self.header.shape))
 
     @property
     def scaling(self) -> tuple[float, float]:
         """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling."""
-        version = self.geometry.version
-        slope = bits_to_float(self.geometry.scl_slope, version)
-        intercept = bits_to_float(self.geometry.scl_inter, version)
-        # NIfTI: a slope of 0 stands for no scaling; readers take NaN and infinity the same way.
-        if not (slope and math.isfinite(slope) and math.isfinite(intercept)):
-            return 1.0, 0.0
-        return slope, intercept
+        return self.geometry.scaling
 
     @property
     def sform(self) -> tuple[tuple[float, ...], ...] | None:

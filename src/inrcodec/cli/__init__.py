@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from inrcodec import __version__
+from inrcodec.cli.compare import compare
 from inrcodec.cli.decode import decode
 from inrcodec.cli.encode import encode
 from inrcodec.cli.info import info
@@ -24,3 +25,4 @@ main.add_command(encode)
 main.add_command(decode)
 main.add_command(info)
 main.add_command(verify)
+main.add_command(compare)

@@ -13,12 +13,18 @@ from inrcodec.architecture import Activation, Partition
 from inrcodec.cli import options
 from inrcodec.cli.errors import cli_errors
 from inrcodec.cli.progress import progress_display
+from inrcodec.cli.report import check_pictures, report_option, shown_name, write_pictures
 from inrcodec.cli.streams import STANDARD, check_moec_output, moec_output, standard_output
 from inrcodec.cli.tables import chunks_row, network_row, print_table, size_row
 from inrcodec.planner import Allocation, NetworkChoice, Preset
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from inrcodec.compare import Comparison
     from inrcodec.encoder import EncodeReport
+    from inrcodec.progress import OnProgress
+    from inrcodec.volume.volume import Volume
 
 _PRESETS = [preset.value for preset in Preset]
 _AUTO = "auto"
@@ -145,6 +151,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     is_flag=True,
     help="DICOM: accept slices at unequal steps, which keep their positions.",
 )
+@report_option
 @options.device
 @options.threads
 @options.force
@@ -169,6 +176,7 @@ def encode(
     series: str | None,
     allow_irregular: bool,
     checkpoint: Path | None,
+    report: Path | None,
     device: str,
     threads: int | None,
     force: bool,
@@ -201,6 +209,7 @@ def encode(
         raise click.UsageError(f"{error}.") from error
     with cli_errors(debug):
         check_moec_output(output, force)
+        check_pictures(report, None, force)
         with progress_display(quiet) as on_progress:
             if checkpoint is not None:
                 from inrcodec.fitting.checkpoint import check_checkpoint, remove_checkpoint
@@ -216,7 +225,8 @@ def encode(
 
             from inrcodec.encoder import Target, encode_volume
 
-            data, report = encode_volume(
+            decoded: list[NDArray[Any]] = []
+            data, found = encode_volume(
                 volume,
                 target=Target(ratio, file_bytes, bpv),
                 preset=Preset(preset),
@@ -226,17 +236,41 @@ def encode(
                 threads=threads,
                 seed=seed,
                 checkpoint=checkpoint,
+                on_decoded=decoded.append,
                 on_progress=on_progress,
             )
         with moec_output(output, force) as file:
             file.write(data)
         if checkpoint is not None:
             remove_checkpoint(checkpoint)
+        if report is not None:
+            from inrcodec.report.content import Content, Encoded
+
+            with progress_display(quiet) as on_progress:
+                content = Content(
+                    volume,
+                    decoded[0],
+                    shown_name(source),
+                    "standard output" if output == STANDARD else shown_name(output),
+                    _compare(volume, decoded[0], on_progress),
+                    Encoded.of(data, found.seconds, device=device, threads=threads),
+                )
+                write_pictures(content, report, None, force, on_progress)
         with standard_output():
             if as_json:
-                click.echo(json.dumps(_report_dict(output, report), indent=2))
+                click.echo(json.dumps(_report_dict(output, found), indent=2))
             elif not quiet:
-                print_table(_report_rows(output, report), err=output == STANDARD)
+                print_table(_report_rows(output, found), err=output == STANDARD)
+
+
+def _compare(volume: Volume, decoded: NDArray[Any], on_progress: OnProgress) -> Comparison:
+    from inrcodec.compare import compare
+    from inrcodec.pair import Pair
+
+    pair = Pair(volume, decoded, mask=None, rescaled=False)
+    return compare(
+        volume.data, decoded, spacing=pair.spacing, unit=pair.unit, on_progress=on_progress
+    )
 
 
 def _default_output(source: Path) -> Path:

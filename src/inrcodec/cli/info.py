@@ -22,24 +22,47 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", type=options.FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--preview", is_flag=True, help="Draw the middle planes, decoded coarsely.")
 @options.limits
 @options.debug
-def info(source: Path, as_json: bool, limits: Limits, debug: bool) -> None:
+def info(source: Path, as_json: bool, preview: bool, limits: Limits, debug: bool) -> None:
     """Describe a .moec file without decoding it.
 
     SOURCE is a .moec file, or - for standard input.
     """
+    if as_json and preview:
+        raise click.UsageError("--json and --preview exclude each other.")
     with cli_errors(debug):
         from inrcodec.info import read_info
 
         data = read_moec(source, limits)
         with naming(stream_name(source)):
             found = read_info(data, limits)
+            picture = _preview(data, limits) if preview else ""
         with standard_output():
             if as_json:
                 click.echo(json.dumps({"file": str(source), **found.as_dict()}, indent=2))
             else:
                 print_table(_rows(stream_name(source), found))
+                if preview:
+                    click.echo(f"\n{picture}")
+
+
+def _preview(data: bytes, limits: Limits) -> str:
+    """The planes in colours that the terminal has, or in plain characters."""
+    from rich.console import Console
+
+    from inrcodec.reader import Reader
+    from inrcodec.report.terminal import draw_preview
+
+    console = Console()
+    columns, rows = console.size
+    has_colours = console.is_terminal and console.color_system is not None and not console.no_color
+    reader = Reader(data, limits=limits)
+    text = draw_preview(reader, columns - 1, max(rows - 2, 8), colour=has_colours)
+    with console.capture() as capture:
+        console.print(text, no_wrap=True, crop=False)
+    return capture.get()
 
 
 def _rows(name: str, info: Info) -> dict[str, str]:

@@ -16,6 +16,7 @@ _STAGES = {
     "quantize": "Quantizing",
     "decode": "Decoding",
     "measure": "Measuring",
+    "draw": "Drawing",
 }
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
-from inrcodec.architecture import Architecture, Mixture, Tree
+from inrcodec.architecture import Architecture
 
 _UNWRAPPED = 10_000
 
 
-def print_table(rows: Mapping[str, str], *, err: bool = False) -> None:
-    """Print one row a line, on standard output or, if ``err``, on standard error."""
+def print_table(rows: Mapping[str, str | Sequence[str]], *, err: bool = False) -> None:
+    """Print one row a line, a name and one value or more, on standard output or, if ``err``, on
+    standard error."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
+        values = (value,) if isinstance(value, str) else value
+        table.add_row(Text(name, style="bold"), *(Text(cell, overflow="fold") for cell in values))
     console = Console(stderr=err)
     if not console.is_terminal:
         console.width = _UNWRAPPED
@@ -46,30 +48,5 @@ def network_row(architecture: Architecture | None, bits_per_weight: float | None
     a = architecture
     if a is None:
         return "none: all voxels have one value"
-    parts = [f"{a.partition}, {a.activation}", *(_levels(a) if isinstance(a, Tree) else _stacks(a))]
+    parts = [f"{a.partition}, {a.activation}", *a.description()]
     return f"{', '.join(parts)}; {a.parameters:,} weights of {bits_per_weight:.2f} bits"
-
-
-def _levels(tree: Tree) -> Iterator[str]:
-    """Nodes of each level, from the root to the leaves."""
-    for level in tree.levels:
-        narrow, wide = min(level.widths), max(level.widths)
-        width = str(wide) if narrow == wide else f"{narrow} to {wide}"
-        nodes = "" if len(level.widths) == 1 else f"{len(level.widths)} nodes of "
-        yield f"{nodes}{_layers(level.layers, width)}"
-
-
-def _stacks(mixture: Mixture) -> Iterator[str]:
-    """Encoder, experts and gate."""
-    encoder, expert, gate = mixture.encoder, mixture.expert, mixture.gate
-    yield _layers(encoder.layers, encoder.width, "shared ")
-    active = ", two active" if gate.active == 2 else ""
-    yield f"{mixture.experts} experts of {_layers(expert.layers, expert.width)}{active}"
-    if gate.encoder.layers:
-        yield _layers(gate.encoder.layers, gate.encoder.width, "gate encoder ")
-    if gate.hidden.layers:
-        yield _layers(gate.hidden.layers, gate.hidden.width, "gate ")
-
-
-def _layers(layers: int, width: int | str, kind: str = "") -> str:
-    return f"{layers} {kind}layer{'s' * (layers > 1)} of width {width}"

@@ -24,6 +24,8 @@ OnLevels = Callable[[int, Tensor], None]
 """Called with the number of a sample and the (N,) int64 levels from there on; pieces come in any
 order and from any thread."""
 
+_Function = Callable[[Tensor], Tensor]
+
 
 def evaluate(
     network: ExactNetwork,
@@ -38,6 +40,30 @@ def evaluate(
     ``on_done`` is told the number of samples done, from the calling thread. Neither ``piece``
     (samples at a time) nor the number of threads (torch's) changes a level.
     """
+    _evaluate(network, network, samples, on_levels, on_done, piece)
+
+
+def expert_map(
+    network: ExactNetwork, grid: SamplingGrid, on_done: Callable[[int], None]
+) -> NDArray[np.uint16]:
+    """The expert that the gate picks first at each sample of a grid, in its shape, uint16."""
+    flat = np.empty(grid.samples, np.uint16)
+
+    def store(first: int, experts: Tensor) -> None:
+        flat[first : first + len(experts)] = experts.cpu().numpy()
+
+    _evaluate(network, network.route, grid, store, on_done)
+    return flat.reshape(grid.shape, order="F")
+
+
+def _evaluate(
+    network: ExactNetwork,
+    function: _Function,
+    samples: SamplingGrid | NDArray[np.int64],
+    on_levels: OnLevels,
+    on_done: Callable[[int], None],
+    piece: int | None = None,
+) -> None:
     points: _GridPoints | _GivenPoints
     if isinstance(samples, SamplingGrid):
         points = _GridPoints(samples, network.device)
@@ -55,7 +81,7 @@ def evaluate(
                 if stopped:
                     return
                 stop = min(start + piece, points.count)
-                for first, levels in _levels(network, points, start, stop):
+                for first, levels in _levels(function, points, start, stop):
                     on_levels(first, levels)
                 finished.put(stop - start)
         except BaseException as error:
@@ -79,11 +105,11 @@ def evaluate(
 
 
 def _levels(
-    network: ExactNetwork, points: _GridPoints | _GivenPoints, start: int, stop: int
+    function: _Function, points: _GridPoints | _GivenPoints, start: int, stop: int
 ) -> Iterator[tuple[int, Tensor]]:
     """Levels of the samples start..stop-1, in halves where memory is short."""
     try:
-        levels = network(points.span(start, stop))
+        levels = function(points.span(start, stop))
     except Exception as error:
         if stop - start == 1 or not is_out_of_memory(error):
             raise
@@ -91,8 +117,8 @@ def _levels(
         yield start, levels
         return
     middle = (start + stop) // 2
-    yield from _levels(network, points, start, middle)
-    yield from _levels(network, points, middle, stop)
+    yield from _levels(function, points, start, middle)
+    yield from _levels(function, points, middle, stop)
 
 
 class _GridPoints:

@@ -25,6 +25,9 @@ INTENT_NAME_BYTES = 16
 
 _FLOAT_FORMAT: dict[NiftiVersion, tuple[str, str]] = {1: ("<f", "<I"), 2: ("<d", "<Q")}
 
+_SPACE_UNITS = {1: "m", 2: "mm", 3: "um"}
+_TIME_UNITS = {8: "s", 16: "ms", 24: "us", 32: "Hz", 40: "ppm", 48: "rad/s"}
+
 _UINT8 = range(1 << 8)
 _INT16 = range(-(1 << 15), 1 << 15)
 _INT32 = range(-(1 << 31), 1 << 31)
@@ -136,6 +139,22 @@ class NiftiGeometry:
     def spacing(self, axes: int) -> tuple[float, ...]:
         """Return the spacing of the first ``axes`` axes: ``pixdim[1]`` onwards."""
         return tuple(bits_to_float(bits, self.version) for bits in self.pixdim[1 : 1 + axes])
+
+    def units(self, axes: int) -> tuple[str | None, ...]:
+        """Return the unit of the spacing of the first ``axes`` axes; None where it is not told."""
+        space = _SPACE_UNITS.get(self.xyzt_units & 0x07)
+        time = _TIME_UNITS.get(self.xyzt_units & 0x38)
+        return (*[space] * SPATIAL_AXES, time)[:axes]
+
+    @property
+    def scaling(self) -> tuple[float, float]:
+        """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling."""
+        slope = bits_to_float(self.scl_slope, self.version)
+        intercept = bits_to_float(self.scl_inter, self.version)
+        # NIfTI: a slope of 0 stands for no scaling; readers take NaN and infinity the same way.
+        if not (slope and math.isfinite(slope) and math.isfinite(intercept)):
+            return 1.0, 0.0
+        return slope, intercept
 
 
 _Rows = tuple[tuple[float, float, float], ...]

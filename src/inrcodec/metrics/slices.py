@@ -1,0 +1,38 @@
+"""PSNR slice by slice, and volume by volume of a series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.metrics.blocks import blocks
+
+_FloatArray = NDArray[np.float64]
+
+
+def axis_psnr(
+    original: NDArray[Any], decoded: NDArray[Any], value_range: float
+) -> tuple[_FloatArray, ...]:
+    """PSNR in dB at each index of each axis, over all voxels that have that index.
+
+    Volumes of 1 to 4 axes; the peak is ``value_range``. inf where there is no error, -inf where
+    there is one and no range.
+    """
+    squares = [np.zeros(length) for length in original.shape]
+    for region in blocks(original.shape):
+        error = original[region].astype(np.float64) - decoded[region]
+        error *= error
+        for axis, sums in enumerate(squares):
+            others = tuple(i for i in range(error.ndim) if i != axis)
+            sums[region[axis]] += error.sum(axis=others)
+    with np.errstate(divide="ignore"):
+        return tuple(
+            np.where(
+                sums > 0,
+                20 * np.log10(value_range) - 10 * np.log10(sums * (len(sums) / original.size)),
+                np.inf,
+            )
+            for sums in squares
+        )
