@@ -154,7 +154,7 @@ def test_damaged_anywhere(moec: bytes) -> None:
         (0, 2, 1, 2, 1, 1, 5000, *(1,) * 7),
         (1, 257, 2, 8, 3, 8, 0, 0, 1),
         (5, 2, 62, 8, 3, 8, 0, 0, 1),
-        (1, 2, 2, 8, 3, 8, 1, 5000, 0, 1),
+        (1, 2, 2, 8, 3, 8, 1, 5000, 0, 1, 1),
     ],
 )
 def test_network_beyond_the_limits(moec: bytes, values: tuple[int, ...]) -> None:

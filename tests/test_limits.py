@@ -129,8 +129,8 @@ def claims_of(moec: bytes) -> dict[str, int]:
         "voxels": info.header.voxels,
         "parameters": a.parameters,
         "experts": a.experts,
-        "layers": a.encoder.layers + a.expert.layers + a.gate.hidden.layers,
-        "width": max(a.encoder.width, a.expert.width, a.gate.hidden.width),
+        "layers": a.layers,
+        "width": max(a.encoder.width, a.expert.width, a.gate.encoder.width),
         "metadata_bytes": 348,
         "work": info.header.voxels * a.active_parameters,
     }

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from report_pages import Page, content, levels, script, unpack, view
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import Activation, Gate, Mixture, Stack
 from inrcodec.bitstream.volume_header import VolumeHeader
 from inrcodec.cli import main
 from inrcodec.compare import compare
@@ -304,7 +304,7 @@ def test_expert_map(tmp_path: Path) -> None:
         view(page)["experts"],
     )
     text = Page(page).text
-    assert "8, of which" in text
+    assert "8 experts of" in text
     assert "time to fit 1.0 s" in text
     assert f"{golden.stat().st_size:,} bytes" in text
 
@@ -318,7 +318,9 @@ def test_the_expert_map_is_turned_as_its_own_file_says(tmp_path: Path) -> None:
         file_bytes=100,
         header=VolumeHeader.of(lps.data),
         geometry=lps.geometry,
-        architecture=Architecture(3, 200, 1, 1, 8, 8),
+        architecture=Mixture(
+            3, Activation.SINE, Stack(1, 8), 200, Stack(1, 8), Gate(Stack(0, 0), Stack(0, 0), 1)
+        ),
         chunk_bytes={"N": 94},
     )
     encoded = Encoded(info, lambda grid: (data[::-1, ::-1] % 200).astype(np.uint16))

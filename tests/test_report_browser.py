@@ -21,7 +21,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from inrcodec.architecture import Architecture
+from inrcodec.architecture import Activation, Gate, Mixture, Stack
 from inrcodec.bitstream.volume_header import VolumeHeader
 from inrcodec.info import Info
 from inrcodec.report.content import Encoded
@@ -88,7 +88,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file_bytes=1000,
         header=VolumeHeader.of(original),
         geometry=about.original.geometry,
-        architecture=Architecture(3, 2, 1, 1, 8, 8),
+        architecture=Mixture(
+            3, Activation.SINE, Stack(1, 8), 2, Stack(1, 8), Gate(Stack(0, 0), Stack(0, 0), 1)
+        ),
         chunk_bytes={"V": 20, "G": 17, "N": 957},
     )
     path = folder / "report.html"
