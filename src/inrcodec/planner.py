@@ -116,18 +116,17 @@ class _Duration:
 
 
 _DURATIONS = {
-    Preset.FAST: _Duration(2.2e11, 3_000),
-    Preset.MEDIUM: _Duration(9e11, 12_000),
-    Preset.SLOW: _Duration(50e11, 60_000),
+    Preset.FAST: _Duration(0.7e12, 4_000),
+    Preset.MEDIUM: _Duration(3.5e12, 16_000),
+    Preset.SLOW: _Duration(20e12, 60_000),
 }
-"""About 1, 4 and 20 minutes on two cores for a volume of 256^3 voxels at 6000x."""
+"""About 1, 4 and 20 minutes on two cores for a volume of 256^3 voxels, quantization included."""
 
-_SINE_COST = 12
-_ROUTING_COST = 40
-_VOXEL_COST = 600
-"""One sine unit, one feature sent to an expert or a node and back, and one voxel's sampling and
-loss, in such products."""
-_NODE_COST = 1e6
+_SINE_COST = 60
+"""One sine unit, in such products."""
+_PROBE_COST = 1 / 80
+"""What teaches the gate, averaged over the steps: a share of all experts' forward pass."""
+_NODE_COST = 5e5
 """One layer of one node of an octree, a step, however few voxels reach it."""
 
 _LARGEST_BATCH = 16384
@@ -150,12 +149,12 @@ class Effort:
 def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effort:
     """Steps that take the preset's time, whatever the network's size."""
     a, duration = architecture, _DURATIONS[preset]
-    units, overhead = _hidden_units(a), 0.0
-    cost = a.active_parameters + _SINE_COST * units + _VOXEL_COST
+    overhead = 0.0
+    cost: float = a.active_parameters + _SINE_COST * _hidden_units(a)
     if isinstance(a, Mixture):
-        cost += a.gate.active * _ROUTING_COST * (a.encoder.width + a.expert.width)
+        expert = a.parameters / a.experts + _SINE_COST * a.expert.layers * a.expert.width
+        cost += _PROBE_COST * a.experts * expert
     elif a.leaves > 1:
-        cost += _ROUTING_COST * units
         overhead = _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
     # A large network gets smaller batches before it gets fewer steps, but not so small that most
     # of the time goes into its nodes.
