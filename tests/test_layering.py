@@ -24,7 +24,7 @@ LAYERS = (
     {"decoder", "info"},
     {"encoder", "pair", "reader"},
     {"compare"},
-    {"report"},
+    {"bench", "report"},
     {"cli"},
     {"__main__"},
 )

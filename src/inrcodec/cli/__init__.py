@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from inrcodec import __version__
+from inrcodec.cli.bench import bench
 from inrcodec.cli.compare import compare
 from inrcodec.cli.decode import decode
 from inrcodec.cli.encode import encode
@@ -26,3 +27,4 @@ main.add_command(decode)
 main.add_command(info)
 main.add_command(verify)
 main.add_command(compare)
+main.add_command(bench)

@@ -1,0 +1,113 @@
+"""Measuring codecs on volumes, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from inrcodec.bench.codecs.codec import Codec, Coder, UnreachableError
+from inrcodec.bench.measurement import Measurement, Results, Subject
+from inrcodec.errors import InputError, PeerError
+from inrcodec.metrics import measure
+from inrcodec.volume.checksum import checksum
+from inrcodec.volume.read import read_volume
+from inrcodec.volume.volume import Volume
+
+_SUFFIXES = (".nii.gz", ".nii", ".dcm", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar")
+
+OnStart = Callable[[Subject, int, int], None]
+"""Told before each measurement: what, its number from 1, and how many there are."""
+
+OnEnd = Callable[[Measurement], None]
+"""Told after each measurement that had to be made."""
+
+
+def bench(
+    paths: Sequence[Path],
+    codecs: Sequence[Codec],
+    ratios: Iterable[float],
+    results: Results,
+    on_start: OnStart,
+    on_end: OnEnd,
+) -> None:
+    """Measure each codec on each volume at each ratio, but for what ``results`` has already.
+
+    Each measurement is in ``results`` as soon as it is made. A codec that fails, or makes no file
+    that small, has that measured. Raises an `InputError` for a volume that cannot be read or has
+    one value only, and for two of one name.
+    """
+    names = [volume_name(path) for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name}: two volumes have this name: rename one of them")
+    ratios = sorted(set(map(float, ratios)))
+    versions = [codec.version() for codec in codecs]
+    total, number = len(paths) * len(codecs) * len(ratios), 0
+    for name, path in zip(names, paths, strict=True):
+        volume = read_volume(path)
+        for codec, version in zip(codecs, versions, strict=True):
+            coder: Coder | None = None  # made once something has to be measured
+            for ratio in ratios:
+                number += 1
+                subject = _subject(name, volume, codec, version, ratio)
+                on_start(subject, number, total)
+                if results.has(subject):
+                    continue
+                coder = coder or codec.open(volume)
+                row = _measured(subject, volume, coder)
+                results.add(row)
+                on_end(row)
+
+
+def volume_name(path: Path) -> str:
+    """The name of a file or folder, without a suffix that volumes have."""
+    name = path.resolve().name
+    for suffix in _SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _subject(name: str, volume: Volume, codec: Codec, version: str, ratio: float) -> Subject:
+    data = volume.data
+    return Subject(
+        volume=name,
+        shape="x".join(map(str, data.shape)),
+        dtype=data.dtype.name,
+        raw_bytes=data.nbytes,
+        checksum=f"{checksum(data):08x}",
+        codec=codec.name,
+        version=version,
+        settings=codec.settings,
+        target=ratio,
+    )
+
+
+def _measured(subject: Subject, volume: Volume, coder: Coder) -> Measurement:
+    date = datetime.now(UTC).date().isoformat()
+    try:
+        coded = coder.within(int(subject.raw_bytes / subject.target))
+    except UnreachableError as error:
+        note = str(error)
+        if error.smallest is not None:
+            best = subject.raw_bytes / error.smallest
+            note += f": {error.smallest} bytes at least, a ratio of {best:.0f}"
+        return Measurement(subject, date, note=note)
+    except PeerError as error:
+        return Measurement(subject, date, note=f"failed: {error}")
+    quality = measure(volume.data, coded.decoded)
+    return Measurement(
+        subject,
+        date,
+        bytes=coded.size,
+        ratio=round(subject.raw_bytes / coded.size, 2),
+        psnr=round(quality.psnr_range, 4),
+        psnr_dtype=None if quality.psnr_dtype is None else round(quality.psnr_dtype, 4),
+        ssim=round(quality.ssim, 6),
+        max_error=quality.max_error,
+        factor=coded.factor,
+        parameter=None if coded.parameter is None else round(coded.parameter, 6),
+        encode_seconds=round(coded.encode_seconds, 2),
+        decode_seconds=round(coded.decode_seconds, 2),
+    )
