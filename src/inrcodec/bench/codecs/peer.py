@@ -59,7 +59,7 @@ class Peer(ABC):
 
 
 class PeerCoder:
-    """A peer at work on one volume: searched at each factor, the best of which counts."""
+    """A peer at work on one volume: searched at each factor until one is worse."""
 
     def __init__(self, peer: Peer, volume: Volume) -> None:
         """Raises `InputError` for a volume of one value, which leaves nothing to compare."""
@@ -85,8 +85,9 @@ class PeerCoder:
             except RuntimeError as failure:  # imagecodecs' errors are of this type
                 raise PeerError(f"{self._peer.name}: {failure}") from failure
             else:
-                if error < least:
-                    best, least = coded, error
+                if error >= least:
+                    break  # more of it would lose more
+                best, least = coded, error
         if best is None:
             raise UnreachableError(min(smallest))
         return best
