@@ -126,6 +126,8 @@ _SINE_COST = 60
 """One sine unit, in such products."""
 _PROBE_COST = 1 / 80
 """What teaches the gate, averaged over the steps: a share of all experts' forward pass."""
+_STEP_COST = 1.2e8
+"""What a step costs however few voxels it sees: the interpreter, the optimizer."""
 _NODE_COST = 5e5
 """One layer of one node of an octree, a step, however few voxels reach it."""
 
@@ -149,15 +151,15 @@ class Effort:
 def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effort:
     """Steps that take the preset's time, whatever the network's size."""
     a, duration = architecture, _DURATIONS[preset]
-    overhead = 0.0
+    overhead = _STEP_COST
     cost: float = a.active_parameters + _SINE_COST * _hidden_units(a)
     if isinstance(a, Mixture):
         expert = a.parameters / a.experts + _SINE_COST * a.expert.layers * a.expert.width
         cost += _PROBE_COST * a.experts * expert
     elif a.leaves > 1:
-        overhead = _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
+        overhead += _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
     # A large network gets smaller batches before it gets fewer steps, but not so small that most
-    # of the time goes into its nodes.
+    # of the time goes into what a step costs without them.
     batch = int(max((duration.work / _WANTED_STEPS - overhead) / cost, overhead / cost))
     batch = min(max(batch, _SMALLEST_BATCH), _LARGEST_BATCH, voxels)
     steps = min(int(duration.work / (cost * batch + overhead)), duration.most_steps)
