@@ -18,7 +18,7 @@ from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
 from inrcodec.model.network import from_quantized, initialized
 from inrcodec.model.sine import TURN, sine_layer
-from inrcodec.model.stack import value_and_slope
+from inrcodec.model.stack import activate, slope_
 from inrcodec.model.tree import TreeINR, cell_of
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
 
@@ -93,9 +93,15 @@ def test_fixed_point_is_the_rounded_function(layer: Function, function: Function
 @pytest.mark.parametrize("activation", Activation)
 def test_slopes_are_the_derivatives(activation: Activation) -> None:
     turns = torch.linspace(-2, 2, 401, dtype=torch.float64, requires_grad=True)
-    value, slope = value_and_slope(activation, turns * TURN)
-    (expected,) = torch.autograd.grad(value.sum(), turns)
-    assert torch.allclose(slope, expected)
+    layer = finer_layer if activation is Activation.FINER else sine_layer
+    one, none = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    expected = layer(one, none, turns[None])
+    (by_turns,) = torch.autograd.grad(expected.sum(), turns)
+    phase = turns.detach() * TURN
+    value = torch.empty_like(phase)
+    activate(activation, phase, value)
+    assert torch.allclose(value, expected[0])
+    assert torch.allclose(slope_(activation, phase) * TURN, by_turns)
 
 
 # Trees

@@ -19,7 +19,7 @@ from torch import Tensor
 from inrcodec.fitting.sampling import Batch, VoxelSampler
 from inrcodec.model.inr import INR, Affine
 from inrcodec.model.sine import TURN
-from inrcodec.model.stack import value_and_slope
+from inrcodec.model.stack import activate, slope_
 
 _CHUNK = 4096
 """Coordinates of one path whose gradients are held at a time."""
@@ -184,8 +184,9 @@ class _Trace:
             self._inputs.append(_with_ones(self.output))
             phase = torch.addmm(bias[:, None], weight, self.output, beta=TURN, alpha=TURN)
             activation = flat.model.architecture.activation
-            self.output, slope = value_and_slope(activation, phase)
-            self._slopes.append(slope)
+            self.output = torch.empty_like(phase)
+            activate(activation, phase, self.output)
+            self._slopes.append(slope_(activation, phase).mul_(TURN))
 
     def back(self, gradient: Tensor, passes: list[_Pass]) -> Tensor:
         """Add the layers' passes, from the gradient of their output; return that of their input."""

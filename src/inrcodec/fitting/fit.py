@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from torch import Tensor
-
-from inrcodec.fitting.batches import BalancedBatches, Step
+from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.checkpoint import Checkpoint
-from inrcodec.fitting.gradients import Objective, workers
-from inrcodec.fitting.loss import squared_error
+from inrcodec.fitting.gradients import gradients
 from inrcodec.fitting.optimizer import MuonAdam
-from inrcodec.fitting.routing import gate_learns, gate_loss, learning_steps
+from inrcodec.fitting.routing import gate_learns, learning_steps
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
@@ -48,15 +45,14 @@ def fit(
     done, smoothed = (0, math.nan) if checkpoint is None else checkpoint.restore(state)
     if done:
         report(done, steps, smoothed)
-    parameters = list(model.parameters())
-    with workers(sampler.device, batch) as crew:
+    with gradients(model, sampler.device, batch) as crew:
         batches = BalancedBatches(
             model, sampler, batch, crew.parts, done=done, learning=learning_steps(steps)
         )
         for step in range(done, steps):
             teaches = isinstance(model, MoEINR) and gate_learns(step, steps)
-            loss = crew.backward(objective(model, batches.next(), teaches=teaches), parameters)
-            optimizer.step(learning_rate(step, steps))
+            loss = crew.backward(batches.next(), teaches=teaches)
+            optimizer.step(learning_rate(step, steps), crew.share_out)
             if not batches.may_stop() and step + 1 < steps:
                 continue
             # Reading the loss waits for the device, hence not at each step.
@@ -65,20 +61,3 @@ def fit(
             if checkpoint is not None:
                 checkpoint.update(step + 1, smoothed, state)
             report(step + 1, steps, smoothed)
-
-
-def objective(model: INR, step: Step, *, teaches: bool) -> Objective:
-    """What a step minimizes: the mean squared error, and where it ``teaches`` the gate's loss too.
-    The error is what is reported."""
-    parts = len(step.parts)
-
-    def of_part(part: int) -> tuple[Tensor, Tensor]:
-        voxels = step.parts[part]
-        output = model.forward_balanced(voxels.coordinates)
-        loss = squared_error(output, voxels.target, voxels.weight).mean() / parts
-        if not teaches:
-            return loss, loss.detach()
-        assert isinstance(model, MoEINR)
-        return loss + gate_loss(model, step.probes[part]) / parts, loss.detach()
-
-    return of_part

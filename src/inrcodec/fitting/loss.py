@@ -32,3 +32,11 @@ def clamp_to_range(output: Tensor) -> Tensor:
 def squared_error(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Weighted squared error of the clamped output, element by element."""
     return (clamp_to_range(output) - target).square() * weight
+
+
+def error_and_gradient(output: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of `squared_error`, and its gradient by the output."""
+    difference = output.clamp(-1, 1) - target
+    delta = difference * weight
+    error = torch.dot(delta.view(-1), difference.view(-1))
+    return error, torch.where(output.abs() > 1, delta * (2 * LEAK), delta * 2)

@@ -7,6 +7,8 @@ turns, the unit of the sine layers' weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,11 @@ DECODER_RATE = 1.5e-2
 _MOMENTUM = 0.95
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NEWTON_SCHULZ_STEPS = 5
+
+_SHARE = 32
+"""Matrices that one thread makes orthogonal at a time."""
+
+ShareOut = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
@@ -81,8 +88,9 @@ class MuonAdam:
         return state
 
     @torch.no_grad()
-    def step(self, scale: float) -> None:
-        """Update all parameters from their gradients, then clear the gradients."""
+    def step(self, scale: float, share_out: ShareOut = map) -> None:
+        """Update all parameters from their gradients, then clear the gradients. ``share_out`` may
+        map a function over a list on several threads."""
         for group in self._adam.param_groups:
             group["lr"] = group["base"] * scale
         self._adam.step()
@@ -91,7 +99,8 @@ class MuonAdam:
             gradient = torch.cat([_gradient(p).reshape(-1, *shape) for p in parameters])
             momentum = self._momentum[shape]
             momentum.mul_(_MOMENTUM).add_(gradient)
-            update = orthogonalize(gradient + _MOMENTUM * momentum)
+            directions = torch.split(gradient + _MOMENTUM * momentum, _SHARE)
+            update = torch.cat(list(share_out(orthogonalize, directions)))
             start = 0
             for parameter in parameters:
                 count = parameter.numel() // shape.numel()

@@ -21,8 +21,8 @@ from torch import Tensor
 from inrcodec.entropy.distribution import fit_distribution
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
-from inrcodec.fitting.fit import Report, objective
-from inrcodec.fitting.gradients import workers
+from inrcodec.fitting.fit import Report
+from inrcodec.fitting.gradients import gradients
 from inrcodec.fitting.rounding import Plan, Rate, error_spread, round_weights
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.inr import INR
@@ -279,12 +279,10 @@ def _tune(
         unit[head.start : head.stop] = sampler.deviation
     scaled = (start / unit).requires_grad_()
     optimizer = torch.optim.Adam([scaled], betas=(0.9, 0.99), eps=1e-15, fused=True)
-    parameters = [parameter for layer in flat.layers for parameter in layer.affine.parameters]
-    parameters = list(dict.fromkeys(parameters))  # a stack of experts is one for all of them
-    with workers(device, batch) as crew:
+    with gradients(flat.model, device, batch) as crew:
         batches = BalancedBatches(flat.model, sampler, batch, crew.parts)
         for step in range(steps):
-            loss = crew.backward(objective(flat.model, batches.next(), teaches=False), parameters)
+            loss = crew.backward(batches.next(), teaches=False)
             scaled.grad = flat.gradient() * unit * mask
             ramp = min(1.0, (step + 1) / 20) * math.cos(math.pi / 2 * step / steps)
             optimizer.param_groups[0]["lr"] = TUNING_RATE * ramp

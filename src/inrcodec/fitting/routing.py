@@ -18,7 +18,8 @@ from inrcodec.model.moe import MoEINR
 
 BALANCE_WEIGHT = 0.1
 PROBE_SHARE = 8
-"""One coordinate in this many passes all experts, at each `PROBE_INTERVAL`-th step."""
+"""One coordinate in this many, or in as many as there are experts where these are more, passes all
+experts, at each `PROBE_INTERVAL`-th step."""
 PROBE_INTERVAL = 2
 FIRST_STEP = 100
 """Until then the experts differ by chance alone."""
@@ -64,7 +65,7 @@ def balancing_loss(logits: Tensor) -> Tensor:
     logits (E, N). It is 1 when the experts are used evenly and grows to E when one takes all.
     """
     experts = logits.shape[0]
-    share = torch.bincount(logits.argmax(0), minlength=experts) / logits.shape[1]
+    share = torch.bincount(logits.max(0).indices, minlength=experts) / logits.shape[1]
     return experts * (share * functional.softmax(logits, dim=0).mean(1)).sum()
 
 
@@ -77,12 +78,12 @@ def within_capacity(logits: Tensor) -> Tensor:
     """
     experts, count = logits.shape
     capacity = int(CAPACITY * count / experts)
-    routing = logits.argmax(0)
+    routing = logits.max(0).indices
     loads = torch.bincount(routing, minlength=experts)
     with_room = logits.masked_fill((loads >= capacity)[:, None], -torch.inf)
     for expert in (loads > capacity).nonzero()[:, 0].tolist():
         mine = (routing == expert).nonzero()[:, 0]
         sureness = logits[expert, mine] - logits[:, mine].logsumexp(0)
         over = mine[sureness.argsort()[: len(mine) - capacity]]
-        routing[over] = with_room[:, over].argmax(0)
+        routing[over] = with_room[:, over].max(0).indices
     return routing

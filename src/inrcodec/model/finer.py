@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from inrcodec.model.sine import TURN, affine, fixed_point_sine, steps_of
+from inrcodec.model.sine import TURN, affine, sine_of_steps, steps_of
 from inrcodec.quantization import PHASE_BITS
 
 _LARGEST_PHASE = 1 << 24
@@ -31,7 +31,7 @@ class _Finer(torch.autograd.Function):
         phase = affine(weight * TURN, bias * TURN, features)  # (out, N), radians
         bent = bend(phase)
         ctx.save_for_backward(weight, features, phase, bent)
-        return _fixed_point_finer(phase) if fixed_point else torch.sin(bent)
+        return fixed_point_finer(phase) if fixed_point else torch.sin(bent)
 
     @staticmethod
     @once_differentiable
@@ -61,8 +61,9 @@ def bend_slope(phase: Tensor) -> Tensor:
     return phase.abs().mul_(1 / (2 * TURN)).add_(1)
 
 
-def _fixed_point_finer(phase: Tensor) -> Tensor:
+def fixed_point_finer(phase: Tensor) -> Tensor:
+    """What the decoder makes of a phase in radians, to within float32."""
     steps = steps_of(phase).clamp_(-_LARGEST_PHASE, _LARGEST_PHASE)
     bent = (steps * steps.abs()).mul_(2.0 ** -(PHASE_BITS + 2)).floor_().add_(steps)
     # Whole turns are taken off while they are exact: radians of many turns would not be.
-    return fixed_point_sine(bent.remainder_(1 << PHASE_BITS))
+    return sine_of_steps(bent.remainder_(1 << PHASE_BITS))

@@ -20,10 +20,6 @@ class Affine:
     bias: nn.Parameter
     expert: int | None = None
 
-    @property
-    def parameters(self) -> tuple[nn.Parameter, nn.Parameter]:
-        return self.weight, self.bias
-
     def values(self) -> tuple[Tensor, Tensor]:
         """The (out, in) weight and (out,) bias, detached views."""
         weight, bias = self.weight.detach(), self.bias.detach()
@@ -47,6 +43,8 @@ class INR(nn.Module, ABC):
     """
 
     architecture: Architecture
+    fixed_point = False
+    """Whether activations are rounded as the decoder does."""
 
     @abstractmethod
     def forward(self, coordinates: Tensor) -> Tensor:
@@ -100,6 +98,7 @@ class INR(nn.Module, ABC):
 
     def use_fixed_point(self) -> None:
         """Round activations as the decoder does, from here on."""
+        self.fixed_point = True
         for module in self.modules():
             if isinstance(module, HiddenStack):
                 module.fixed_point = True

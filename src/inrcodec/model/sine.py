@@ -28,7 +28,7 @@ class _Sine(torch.autograd.Function):
     ) -> Tensor:
         phase = affine(weight * TURN, bias * TURN, features)  # (out, N), radians
         ctx.save_for_backward(weight, features, phase)
-        return fixed_point_sine(steps_of(phase)) if fixed_point else torch.sin(phase)
+        return fixed_point_sine(phase) if fixed_point else torch.sin(phase)
 
     @staticmethod
     @once_differentiable
@@ -67,7 +67,12 @@ def steps_of(phase: Tensor) -> Tensor:
     return (phase / _STEP).floor_()
 
 
-def fixed_point_sine(steps: Tensor) -> Tensor:
+def sine_of_steps(steps: Tensor) -> Tensor:
     """The decoder's table at whole steps of a phase; overwrites ``steps``."""
     one = float(1 << ACTIVATION_BITS)
     return steps.add_(0.5).mul_(_STEP).sin_().mul_(one).round_().div_(one)
+
+
+def fixed_point_sine(phase: Tensor) -> Tensor:
+    """What the decoder makes of a phase in radians, to within float32."""
+    return sine_of_steps(steps_of(phase))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from inrcodec.architecture import Activation, Stack
-from inrcodec.model.finer import bend, bend_slope, finer_layer
-from inrcodec.model.sine import TURN, sine_layer
+from inrcodec.model.finer import bend, bend_slope, finer_layer, fixed_point_finer
+from inrcodec.model.sine import TURN, fixed_point_sine, sine_layer
 
 FIRST_LAYER_TURNS = 15 / TURN
 """Bound of the first layer's initial weights, in turns over half the field of view: the initial
@@ -79,9 +79,19 @@ class HiddenStack(nn.ModuleList):
         return features
 
 
-def value_and_slope(activation: Activation, phase: Tensor) -> tuple[Tensor, Tensor]:
-    """What a layer makes of a phase in radians, and its derivative by the phase in turns."""
-    if activation is Activation.SINE:
-        return torch.sin(phase), torch.cos(phase).mul_(TURN)
-    bent = bend(phase)
-    return torch.sin(bent), torch.cos(bent).mul_(bend_slope(phase)).mul_(TURN)
+def activate(
+    activation: Activation, phase: Tensor, out: Tensor, *, fixed_point: bool = False
+) -> None:
+    """Fill ``out`` with what a layer makes of a phase in radians, of its shape."""
+    if fixed_point:
+        rounded = fixed_point_finer if activation is Activation.FINER else fixed_point_sine
+        out.copy_(rounded(phase))
+    else:
+        torch.sin(bend(phase) if activation is Activation.FINER else phase, out=out)
+
+
+def slope_(activation: Activation, phase: Tensor) -> Tensor:
+    """The derivative of `activate` by the phase, in place of the phase; rounding has none."""
+    if activation is Activation.FINER:
+        return torch.mul(torch.cos(bend(phase)), bend_slope(phase), out=phase)
+    return phase.cos_()

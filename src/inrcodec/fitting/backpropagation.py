@@ -1,0 +1,289 @@
+"""Gradients of the squared error by hand, a few thousand voxels at a time.
+
+Autograd takes a whole batch through one layer after the other, and keeps what each of them makes:
+arrays that no cache holds. Here a span of voxels goes forward and back through all of its layers
+before the next one does, in arrays that are used again. On a CPU that takes half the time.
+
+Arrays are (G, features, n): G networks of one shape side by side, each with its own n voxels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from inrcodec.fitting.loss import error_and_gradient
+from inrcodec.fitting.sampling import Batch
+from inrcodec.model.inr import INR, Affine
+from inrcodec.model.sine import TURN
+from inrcodec.model.stack import activate, slope_
+
+_SPAN = 4096
+"""Voxels at a time, at most: six layers of 34 units keep 6 MB of them."""
+
+
+class Backpropagation:
+    """Gradients of a network in which each coordinate takes one path, of balanced batches, on a
+    CPU. Up to ``parts`` batches may be worked on at a time, each on a thread of its own.
+    """
+
+    def __init__(self, model: INR, parts: int) -> None:
+        paths = model.paths()
+        heads = {path[-1][0] for path in paths}
+        self._joined: list[_Joined] = []
+        maps: dict[tuple[str, int], _Map] = {}
+        for name in dict.fromkeys(name for path in paths for name, _ in path):
+            unit = 1.0 if name in heads else TURN
+            affines = model.affines(name)
+            alike = len({affine.values()[0].shape for affine in affines}) == 1
+            groups = [affines] if alike else [[affine] for affine in affines]
+            joined = [_Joined(group, unit, parts) for group in groups]
+            found = [_Map(owner, at) for owner in joined for at in range(owner.count)]
+            maps |= {(name, place): map_ for place, map_ in enumerate(found)}
+            self._joined += joined
+        self._root = _tree([[maps[step] for step in path] for path in paths], 0)
+        self._passes = [_Pass(model, part) for part in range(parts)]
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take the network's parameters over as they are now."""
+        for joined in self._joined:
+            joined.refresh()
+
+    @torch.no_grad()
+    def gradients(self, part: int, voxels: Batch) -> tuple[Tensor, dict[nn.Parameter, Tensor]]:
+        """The mean squared error of voxels that stand by path, and its gradients, which the next
+        call for the part overwrites."""
+        for joined in self._joined:
+            joined.gradients[part].zero_()
+        error = self._passes[part].run(self._root, voxels)
+        found: dict[nn.Parameter, Tensor] = {}
+        for joined in self._joined:
+            found |= joined.found(part)
+        return error, found
+
+
+class _Joined:
+    """Maps of one shape: weights with their biases as last column, (E, out, in + 1), and the parts'
+    gradients of them. ``unit`` is the parameters' unit in that of the products."""
+
+    def __init__(self, affines: list[Affine], unit: float, parts: int) -> None:
+        self._unit = unit
+        self._places = {
+            affine.weight: (affine.bias, place if affine.expert is None else slice(None))
+            for place, affine in enumerate(affines)
+        }
+        rows, columns = affines[0].values()[0].shape
+        self.count = len(affines)
+        self.values = torch.empty(self.count, rows, columns + 1)
+        self.gradients = [torch.empty_like(self.values) for _ in range(parts)]
+
+    def refresh(self) -> None:
+        for weight, (bias, place) in self._places.items():
+            self.values[place, :, :-1] = weight
+            self.values[place, :, -1] = bias
+        self.values.mul_(self._unit)
+
+    def found(self, part: int) -> dict[nn.Parameter, Tensor]:
+        """The gradients of a part, by parameter."""
+        own = self.gradients[part].mul_(self._unit)
+        found: dict[nn.Parameter, Tensor] = {}
+        for weight, (bias, place) in self._places.items():
+            found |= {weight: own[place, :, :-1], bias: own[place, :, -1]}
+        return found
+
+
+class _Map:
+    """``W x + b`` of ``count`` neighbours among joined maps; a head may serve several networks."""
+
+    def __init__(self, joined: _Joined, first: int, count: int = 1) -> None:
+        self.joined, self.first = joined, first
+        own = slice(first, first + count)
+        self.weight = joined.values[own]  # (G, out, in + 1)
+        self.back = self.weight[..., :-1].mT  # (G, in, out)
+        self._gradients = [gradients[own] for gradients in joined.gradients]
+
+    def add(self, part: int, delta: Tensor, inputs: Tensor) -> None:
+        """Add to a part's gradients, from those of the (G, out, n) products."""
+        own = self._gradients[part]
+        if len(own) == len(delta):
+            own.baddbmm_(delta, inputs.mT)
+        else:
+            own += (delta @ inputs.mT).sum(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """Layers on the paths ``first`` to ``last`` - 1, and the branches into which these then part.
+
+    What does not branch ends in a head; where it has several paths, they go side by side through
+    maps of their own.
+    """
+
+    first: int
+    last: int
+    maps: list[_Map]
+    branches: list[_Node]
+
+    def between(self, first: int, last: int) -> _Node:
+        """What of a node without branches is on those paths."""
+        if (first, last) == (self.first, self.last):
+            return self
+        maps = [
+            own
+            if len(own.weight) == 1
+            else _Map(own.joined, own.first + first - self.first, last - first)
+            for own in self.maps
+        ]
+        return _Node(first, last, maps, [])
+
+
+def _tree(paths: list[list[_Map]], first: int) -> _Node:
+    """The paths from number ``first`` on, merged as far as they agree."""
+    if len(paths) == 1:
+        return _Node(first, first + 1, paths[0], [])
+    common = 0
+    while all(path[common] is paths[0][common] for path in paths):
+        common += 1
+    branches, start = [], first
+    for _, group in groupby((path[common:] for path in paths), key=lambda rest: id(rest[0])):
+        branches.append(_tree(list(group), start))
+        start = branches[-1].last
+    return _Node(first, start, paths[0][:common], _side_by_side(branches))
+
+
+def _side_by_side(branches: list[_Node]) -> list[_Node]:
+    """The branches as one where each is one path, and their maps are of one shape."""
+    if any(branch.branches for branch in branches):
+        return branches
+    maps = []
+    for layer in zip(*(branch.maps for branch in branches), strict=True):
+        if any(own.joined is not layer[0].joined for own in layer):
+            return branches
+        maps.append(
+            layer[0] if layer[-1] is layer[0] else _Map(layer[0].joined, layer[0].first, len(layer))
+        )
+    return [_Node(branches[0].first, branches[-1].last, maps, [])]
+
+
+def _spans(paths: int, each: int) -> Iterator[tuple[int, int, slice]]:
+    """Some neighbouring paths with all of their ``each`` voxels, or one path with some of them:
+    the first path, the one after the last, and the voxels."""
+    together = max(1, _SPAN // each)
+    pieces = -(-each // _SPAN)
+    for first in range(0, paths, together):
+        last = min(first + together, paths)
+        bounds = [each * (first * pieces + (last - first) * i) // pieces for i in range(pieces + 1)]
+        for start, stop in pairwise(bounds):
+            yield first, last, slice(start, stop)
+
+
+class _Scratch:
+    """Arrays by what they are for, used again and again. Views of them are kept: to make one takes
+    as long as a small product."""
+
+    def __init__(self) -> None:
+        self._memory: dict[tuple[str, int], Tensor] = {}
+        self._views: dict[tuple[str, int, tuple[int, ...]], Tensor] = {}
+
+    def array(self, purpose: str, depth: int, *shape: int) -> Tensor:
+        """An array of that shape; all of one purpose and depth share their memory."""
+        key = purpose, depth, shape
+        if key not in self._views:
+            size, memory = math.prod(shape), self._memory.get(key[:2])
+            if memory is None or len(memory) < size:
+                memory = self._memory[key[:2]] = torch.empty(size)
+                self._views = {k: v for k, v in self._views.items() if k[:2] != key[:2]}
+            self._views[key] = memory[:size].view(shape)
+        return self._views[key]
+
+
+class _Pass:
+    """Forward through the network and back, of one part's voxels."""
+
+    def __init__(self, model: INR, part: int) -> None:
+        self._activation = model.architecture.activation
+        self._fixed_point = model.fixed_point
+        self._part = part
+        self._scratch = _Scratch()
+
+    def run(self, root: _Node, voxels: Batch) -> Tensor:
+        """Add to the maps' gradients, and return the mean squared error."""
+        count = len(voxels.target)
+        self._target, self._weight = voxels.target, voxels.weight / count
+        self._error = torch.zeros(())
+        for self._first, self._last, span in _spans(root.last, count // root.last):
+            coordinates = voxels.coordinates[:, span]
+            inputs = self._inputs(0, 1, *coordinates.shape)
+            inputs[0, :-1] = coordinates
+            self._node(root, 0, inputs, span)
+        return self._error
+
+    def _node(self, node: _Node, depth: int, inputs: Tensor, voxels: slice) -> Tensor:
+        """Through the node and all behind it, from its (G, in + 1, n) inputs, of some of the
+        voxels; the last row is ones. Returns the error's (G, in, n) gradient by the inputs, or what
+        is left of it in front of the first layer."""
+        groups, _, columns = inputs.shape
+        layers = node.maps if node.branches else node.maps[:-1]
+        passed: list[tuple[_Map, Tensor, Tensor]] = []
+        for layer in layers:
+            phase = self._scratch.array("phase", depth, groups, layer.weight.shape[1], columns)
+            torch.bmm(layer.weight, inputs, out=phase)
+            passed.append((layer, inputs, phase))
+            depth += 1
+            inputs = self._inputs(depth, *phase.shape)
+            activate(self._activation, phase, inputs[:, :-1], fixed_point=self._fixed_point)
+        behind = self._branches if node.branches else self._head
+        back = behind(node, depth, inputs, voxels)
+        for layer, features, phase in reversed(passed):
+            delta = slope_(self._activation, phase).mul_(back)
+            layer.add(self._part, delta, features)
+            depth -= 1
+            if depth > 0:  # nothing depends on the gradient by coordinates
+                back = self._scratch.array("back", depth, groups, layer.back.shape[1], columns)
+                torch.bmm(layer.back, delta, out=back)
+        return back
+
+    def _branches(self, node: _Node, depth: int, inputs: Tensor, voxels: slice) -> Tensor:
+        first, last = max(node.first, self._first), min(node.last, self._last)
+        _, rows, columns = inputs.shape
+        each = columns // (last - first)
+        back = self._scratch.array("branches", depth, rows - 1, columns)
+        for branch in node.branches:
+            low, high = max(branch.first, first), min(branch.last, last)
+            if low >= high:
+                continue
+            groups = 1 if branch.branches else high - low
+            start, stop = (low - first) * each, (high - first) * each
+            own = inputs[0, :, start:stop].view(rows, groups, -1).transpose(0, 1)
+            part = self._node(
+                branch if branch.branches else branch.between(low, high),
+                depth,
+                own,
+                slice(voxels.start + start, voxels.start + stop),
+            )
+            if depth > 0:
+                back[:, start:stop].view(rows - 1, groups, -1).copy_(part.transpose(0, 1))
+        return back[None]
+
+    def _head(self, node: _Node, depth: int, inputs: Tensor, voxels: slice) -> Tensor:
+        groups, rows, columns = inputs.shape
+        head = node.maps[-1]
+        output = head.weight @ inputs  # (G, 1, n)
+        target, weight = (of[voxels].view_as(output) for of in (self._target, self._weight))
+        error, delta = error_and_gradient(output, target, weight)
+        self._error += error
+        head.add(self._part, delta, inputs)
+        back = self._scratch.array("back", depth, groups, rows - 1, columns)
+        return torch.mul(head.back, delta, out=back)
+
+    def _inputs(self, depth: int, groups: int, rows: int, columns: int) -> Tensor:
+        """An array for features, above ones that biases are multiplied by."""
+        array = self._scratch.array("inputs", depth, groups, rows + 1, columns)
+        array[:, -1] = 1
+        return array
