@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inrcodec.fitting.loss import error_and_gradient
 from inrcodec.fitting.sampling import Batch
@@ -56,16 +56,18 @@ class Backpropagation:
             joined.refresh()
 
     @torch.no_grad()
-    def gradients(self, part: int, voxels: Batch) -> tuple[Tensor, dict[nn.Parameter, Tensor]]:
-        """The mean squared error of voxels that stand by path, and its gradients, which the next
-        call for the part overwrites."""
+    def run(self, part: int, voxels: Batch) -> Tensor:
+        """Find the gradients of the mean squared error of one part's voxels, which stand by path.
+        Returns the error."""
         for joined in self._joined:
             joined.gradients[part].zero_()
-        error = self._passes[part].run(self._root, voxels)
-        found: dict[nn.Parameter, Tensor] = {}
+        return self._passes[part].run(self._root, voxels)
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Make the mean of all parts' gradients the parameters' ``grad``."""
         for joined in self._joined:
-            found |= joined.found(part)
-        return error, found
+            joined.collect()
 
 
 class _Joined:
@@ -89,13 +91,14 @@ class _Joined:
             self.values[place, :, -1] = bias
         self.values.mul_(self._unit)
 
-    def found(self, part: int) -> dict[nn.Parameter, Tensor]:
-        """The gradients of a part, by parameter."""
-        own = self.gradients[part].mul_(self._unit)
-        found: dict[nn.Parameter, Tensor] = {}
+    def collect(self) -> None:
+        total, *others = self.gradients
+        for gradients in others:
+            total += gradients
+        total.mul_(self._unit / len(self.gradients))
         for weight, (bias, place) in self._places.items():
-            found |= {weight: own[place, :, :-1], bias: own[place, :, -1]}
-        return found
+            weight.grad = total[place, :, :-1].contiguous()
+            bias.grad = total[place, :, -1].contiguous()
 
 
 class _Map:

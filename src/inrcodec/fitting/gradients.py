@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inrcodec.device import single_threads
 from inrcodec.fitting.backpropagation import Backpropagation
 from inrcodec.fitting.batches import Step
 from inrcodec.fitting.loss import squared_error
 from inrcodec.fitting.routing import gate_loss
-from inrcodec.fitting.sampling import Batch
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
-
-_Gradients = dict[nn.Parameter, Tensor]
 
 
 class Gradients:
@@ -27,6 +24,7 @@ class Gradients:
 
     def __init__(self, model: INR, device: torch.device, pool: ThreadPoolExecutor, parts: int):
         self._model = model
+        self._parameters = list(model.parameters())
         self._pool = pool
         self.share_out = pool.map
         self.parts = parts
@@ -41,33 +39,36 @@ class Gradients:
         A parameter that nothing depends on gets none. The sums go by the parts' order, so that the
         same number of parts gives the same bits.
         """
+        for parameter in self._parameters:
+            parameter.grad = None
         if self._by_hand is not None:
             self._by_hand.refresh()
 
-        def part(number: int) -> tuple[Tensor, list[_Gradients]]:
-            error, found = self._reconstruction(number, step.parts[number])
-            if not teaches:
-                return error, [found]
-            assert isinstance(self._model, MoEINR)
-            return error, [found, self._grad(gate_loss(self._model, step.probes[number]))]
+        def part(number: int) -> tuple[Tensor, list[Sequence[Tensor | None]]]:
+            voxels, found = step.parts[number], []
+            if self._by_hand is not None:
+                error = self._by_hand.run(number, voxels)
+            else:
+                output = self._model.forward_balanced(voxels.coordinates)
+                error = squared_error(output, voxels.target, voxels.weight).mean()
+                found.append(self._grad(error))
+            if teaches:
+                assert isinstance(self._model, MoEINR)
+                found.append(self._grad(gate_loss(self._model, step.probes[number])))
+            return error.detach(), found
 
         results = list(self._pool.map(part, range(self.parts)))
-        for parameter in self._model.parameters():
-            given = [g[parameter] for _, found in results for g in found if parameter in g]
-            parameter.grad = torch.stack(given).sum(0).div_(self.parts) if given else None
+        if self._by_hand is not None:
+            self._by_hand.collect()
+        for gradients in (gradients for _, found in results for gradients in found):
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                if gradient is not None:
+                    share = gradient / self.parts
+                    parameter.grad = share if parameter.grad is None else parameter.grad + share
         return torch.stack([error for error, _ in results]).mean()
 
-    def _reconstruction(self, number: int, voxels: Batch) -> tuple[Tensor, _Gradients]:
-        if self._by_hand is not None:
-            return self._by_hand.gradients(number, voxels)
-        output = self._model.forward_balanced(voxels.coordinates)
-        error = squared_error(output, voxels.target, voxels.weight).mean()
-        return error.detach(), self._grad(error)
-
-    def _grad(self, value: Tensor) -> _Gradients:
-        parameters = list(self._model.parameters())
-        found = torch.autograd.grad(value, parameters, allow_unused=True)
-        return {p: g for p, g in zip(parameters, found, strict=True) if g is not None}
+    def _grad(self, loss: Tensor) -> Sequence[Tensor | None]:
+        return torch.autograd.grad(loss, self._parameters, allow_unused=True)
 
 
 @contextmanager

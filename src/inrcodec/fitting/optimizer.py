@@ -89,12 +89,11 @@ class MuonAdam:
 
     @torch.no_grad()
     def step(self, scale: float, share_out: ShareOut = map) -> None:
-        """Update all parameters from their gradients, then clear the gradients. ``share_out`` may
-        map a function over a list on several threads."""
+        """Update all parameters from their gradients. ``share_out`` may map a function over a list
+        on several threads."""
         for group in self._adam.param_groups:
             group["lr"] = group["base"] * scale
         self._adam.step()
-        self._adam.zero_grad()
         for shape, parameters in self._by_shape.items():
             gradient = torch.cat([_gradient(p).reshape(-1, *shape) for p in parameters])
             momentum = self._momentum[shape]
@@ -106,7 +105,6 @@ class MuonAdam:
                 count = parameter.numel() // shape.numel()
                 part = update[start : start + count].reshape(parameter.shape)
                 parameter.sub_(part, alpha=MUON_RATE * scale)
-                parameter.grad = None
                 start += count
 
 
