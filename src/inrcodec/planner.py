@@ -107,33 +107,33 @@ class Preset(StrEnum):
     SLOW = "slow"
 
 
-@dataclass(frozen=True, slots=True)
-class _Duration:
-    """``work``: products of a weight with a voxel, forward; ``most_steps`` bounds tiny fits."""
+_WORK = {Preset.FAST: 1.2e12, Preset.MEDIUM: 6e12, Preset.SLOW: 32e12}
+"""Products of a weight with a voxel, forward, that a fit may take: about 1, 4 and 20 minutes on two
+cores for a volume of 256^3 voxels, quantization included."""
 
-    work: float
-    most_steps: int
+_MOST_EPOCHS = 400
+"""Bounds the fits of tiny volumes."""
 
-
-_DURATIONS = {
-    Preset.FAST: _Duration(0.7e12, 4_000),
-    Preset.MEDIUM: _Duration(3.5e12, 16_000),
-    Preset.SLOW: _Duration(20e12, 60_000),
-}
-"""About 1, 4 and 20 minutes on two cores for a volume of 256^3 voxels, quantization included."""
-
-_SINE_COST = 60
+_SINE_COST = 20
 """One sine unit, in such products."""
-_PROBE_COST = 1 / 80
-"""What teaches the gate, averaged over the steps: a share of all experts' forward pass."""
-_STEP_COST = 1.2e8
+_ROUTING_COST = 1_000
+_ROUTING_COST_OF_AN_EXPERT = 100
+"""Finding a voxel's expert."""
+_PROBE_SHARE = 1 / 10
+"""What teaches the gate passes all experts, as if this share of a batch did so in every step, and
+less where there are more than 8 experts."""
+_STEP_COST = 5e7
 """What a step costs however few voxels it sees: the interpreter, the optimizer."""
-_NODE_COST = 5e5
-"""One layer of one node of an octree, a step, however few voxels reach it."""
+_EXPERT_COST = 3e6
+_NODE_COST = 3e6
+"""What each expert and each layer of each node of an octree adds to that."""
+
+_VOXELS_FOR_ROOT_OF_WEIGHTS = 70
+"""Voxels of a batch to the root of the weights (docs/design.md, "Small batches, many steps")."""
 
 _LARGEST_BATCH = 16384
 _SMALLEST_BATCH = 2048
-_WANTED_STEPS = 2000
+_WANTED_STEPS = 1000
 _FEWEST_STEPS = 200
 _TUNING_SHARE = 1 / 32
 
@@ -150,20 +150,22 @@ class Effort:
 
 def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effort:
     """Steps that take the preset's time, whatever the network's size."""
-    a, duration = architecture, _DURATIONS[preset]
+    a, work = architecture, _WORK[preset]
     overhead = _STEP_COST
     cost: float = a.active_parameters + _SINE_COST * _hidden_units(a)
     if isinstance(a, Mixture):
         expert = a.parameters / a.experts + _SINE_COST * a.expert.layers * a.expert.width
-        cost += _PROBE_COST * a.experts * expert
+        cost += _PROBE_SHARE * min(a.experts / 8, 1) * expert
+        cost += _ROUTING_COST + _ROUTING_COST_OF_AN_EXPERT * a.experts
+        overhead += _EXPERT_COST * a.experts
     elif a.leaves > 1:
         overhead += _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
-    # A large network gets smaller batches before it gets fewer steps, but not so small that most
-    # of the time goes into what a step costs without them.
-    batch = int(max((duration.work / _WANTED_STEPS - overhead) / cost, overhead / cost))
-    batch = min(max(batch, _SMALLEST_BATCH), _LARGEST_BATCH, voxels)
-    steps = min(int(duration.work / (cost * batch + overhead)), duration.most_steps)
-    steps = max(steps, _FEWEST_STEPS)
+    batch = int(_VOXELS_FOR_ROOT_OF_WEIGHTS * math.sqrt(a.parameters))
+    # A large network gets smaller batches before it gets too few steps.
+    batch = min(batch, _LARGEST_BATCH, int((work / _WANTED_STEPS - overhead) / cost))
+    batch = min(max(batch, _SMALLEST_BATCH), voxels)
+    steps = min(work / (cost * batch + overhead), _MOST_EPOCHS * voxels / batch)
+    steps = max(int(steps), _FEWEST_STEPS)
     return Effort(steps, max(int(steps * _TUNING_SHARE), 1), batch)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inrcodec.model.inr import INR
 
-MUON_RATE = 4.8e-3
+MUON_RATE = 6e-3
 ADAM_RATE = 1.4e-2
 GATE_RATE = 6e-3
 DECODER_RATE = 1.5e-2
