@@ -136,6 +136,7 @@ _SMALLEST_BATCH = 2048
 _WANTED_STEPS = 1000
 _FEWEST_STEPS = 200
 _TUNING_SHARE = 1 / 32
+_FEWEST_TUNING_STEPS = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effo
     batch = min(max(batch, _SMALLEST_BATCH), voxels)
     steps = min(work / (cost * batch + overhead), _MOST_EPOCHS * voxels / batch)
     steps = max(int(steps), _FEWEST_STEPS)
-    return Effort(steps, max(int(steps * _TUNING_SHARE), 1), batch)
+    return Effort(steps, max(int(steps * _TUNING_SHARE), _FEWEST_TUNING_STEPS), batch)
 
 
 def _hidden_units(architecture: Architecture) -> int:

@@ -10,12 +10,14 @@ the weights that it gives to two experts are taken as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import groupby, takewhile
 
 import torch
 from torch import Tensor
 
+from inrcodec.device import single_threads
 from inrcodec.fitting.sampling import Batch, VoxelSampler
 from inrcodec.model.inr import INR, Affine
 from inrcodec.model.sine import TURN
@@ -81,6 +83,15 @@ class FlatWeights:
     def gradient(self) -> Tensor:
         """(P,) gradients of the model's parameters."""
         return torch.cat([_joined(*layer.affine.gradients()) for layer in self.layers])
+
+    def segments(self) -> list[tuple[int, int]]:
+        """Starts and stops of the runs of weights that the same paths pass."""
+        users: dict[int, list[int]] = {layer.start: [] for layer in self.layers}
+        for number, path in enumerate(self.paths):
+            for layer in path:
+                users[layer.start].append(number)
+        runs = [list(run) for _, run in groupby(self.layers, key=lambda at: users[at.start])]
+        return [(run[0].start, run[-1].stop) for run in runs]
 
     def owners(self) -> Tensor:
         """(P,) index in ``architecture.tensors`` of the tensor that each weight is in."""
@@ -217,35 +228,59 @@ def diagonal(flat: FlatWeights, sampler: VoxelSampler, samples: int) -> Tensor:
 def blocks(
     flat: FlatWeights, sampler: VoxelSampler, samples: int, groups: list[Tensor]
 ) -> list[Tensor]:
-    """Blocks of H, a float64 (B, B) on the CPU for each (B,) sorted flat indices of ``groups``."""
+    """Blocks of H, a float32 (B, B) for each (B,) sorted flat indices of ``groups``."""
     device = flat.layers[0].affine.weight.device
     sums = [torch.zeros(len(group), len(group), device=device) for group in groups]
-    for count in _draws(flat, samples):
-        for passes in _passes(flat, sampler.draw(count)):
-            passes.sort(key=lambda p: p.layer.start)
-            for group, total in zip(groups, sums, strict=True):
-                _add_products(passes, group, total)
-    return [total.double().cpu() / samples for total in sums]
+    rows: dict[int, list[tuple[int, _Rows]]] = {layer.start: [] for layer in flat.layers}
+    for number, group in enumerate(groups):
+        for layer, own in _rows(flat, group):
+            rows[layer.start].append((number, own))
+    # One large product is better split by torch itself.
+    threads = torch.get_num_threads()
+    with single_threads(threads) if len(groups) > threads else nullcontext() as pool:
+        share_out = map if pool is None else pool.map
+        for count in _draws(flat, samples):
+            for passes in _passes(flat, sampler.draw(count)):
+                touched: dict[int, list[tuple[_Pass, _Rows]]] = {}
+                for p in sorted(passes, key=lambda p: p.layer.start):
+                    for number, own in rows[p.layer.start]:
+                        touched.setdefault(number, []).append((p, own))
+                list(share_out(_add_products, touched.values(), (sums[n] for n in touched)))
+    for block in sums:
+        block /= samples
+    return sums
 
 
-def _add_products(passes: list[_Pass], group: Tensor, total: Tensor) -> None:
-    """Add the sum of j j' over one chunk to ``total``, (B, B), for the weights in ``group``."""
-    gradients, places = [], []
-    for p in passes:
-        bounds = torch.tensor([p.layer.start, p.layer.stop])
-        first, last = torch.searchsorted(group, bounds).tolist()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Where the weights of one layer stand in a group, and which they are in the layer."""
+
+    places: Tensor
+    outputs: Tensor
+    inputs: Tensor
+
+
+def _rows(flat: FlatWeights, group: Tensor) -> Iterator[tuple[LayerView, _Rows]]:
+    """The layers that a group has weights of."""
+    for layer in flat.layers:
+        first, last = torch.searchsorted(group, torch.tensor([layer.start, layer.stop])).tolist()
         if first < last:
-            own = (group[first:last] - p.layer.start).to(total.device)
-            columns = p.layer.shape[1]
-            gradients.append(p.delta[own // columns] * p.inputs[own % columns])  # (n, N)
-            places.append(torch.arange(first, last, device=total.device))
-    if not gradients:
-        return
-    j = torch.cat(gradients)
-    if len(j) == len(group):
+            own = group[first:last] - layer.start
+            columns = layer.shape[1]
+            yield layer, _Rows(torch.arange(first, last), own // columns, own % columns)
+
+
+def _add_products(passes: list[tuple[_Pass, _Rows]], total: Tensor) -> None:
+    """Add the sum of j j' over some voxels to ``total``, (B, B)."""
+    # Indices are made on the CPU, but may have to act on a GPU.
+    device = total.device
+    j = torch.cat(
+        [p.delta[own.outputs.to(device)] * p.inputs[own.inputs.to(device)] for p, own in passes]
+    )
+    if len(j) == len(total):
         total.addmm_(j, j.mT)
     else:  # the weights of other paths do not act here
-        place = torch.cat(places)
+        place = torch.cat([own.places for _, own in passes]).to(device)
         total[place[:, None], place] += j @ j.mT
 
 

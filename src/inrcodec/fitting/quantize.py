@@ -18,6 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from inrcodec.device import single_threads
 from inrcodec.entropy.distribution import fit_distribution
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
@@ -54,12 +55,13 @@ _WORK = 1e11
 """Bounds weights x block size^2, which the time goes with."""
 
 _LARGEST_BLOCK = 5000
-_MOST_ENTRIES = 5e7
+_MOST_ENTRIES = 1.5e8
 """Bounds the entries of all blocks together, and so their memory."""
 
-_SAMPLES_PER_WEIGHT = 8
-_FEWEST_SAMPLES = 16384
-_MOST_SAMPLES = 65536
+_SAMPLES_PER_WEIGHT = 4
+_FEWEST_SAMPLES = 8192
+_MOST_SAMPLES = 32768
+"""Of one path, to the weights of a block."""
 
 CodedBytes = Callable[[QuantizedModel], int]
 """Size of a network in the file: injected, so that the search knows nothing of the format."""
@@ -118,8 +120,8 @@ class _Quantizer:
         steps = self._steps(exponents)
 
         order = (sensitivity * steps.square()).argsort(descending=True)
-        groups = _runs(
-            size, int(min(_LARGEST_BLOCK, math.sqrt(_WORK / size), _MOST_ENTRIES / size))
+        groups = _groups(
+            flat, int(min(_LARGEST_BLOCK, math.sqrt(_WORK / size), _MOST_ENTRIES / size))
         )
         free = torch.ones(size, dtype=torch.bool)
         total = (ROUNDS - 1) * tuning_steps
@@ -187,17 +189,20 @@ class _Quantizer:
         members = [group[free[group]] for group in groups if bool(now[group].any())]
         largest = max(len(m) for m in members)
         samples = min(max(_SAMPLES_PER_WEIGHT * largest, _FEWEST_SAMPLES), _MOST_SAMPLES)
-        plans = []
+        samples *= len(self.flat.paths)
         matrices = blocks(self.flat, self.sampler, samples, members)
-        for indices, matrix in zip(members, matrices, strict=True):
+
+        def plan(indices: Tensor, matrix: Tensor) -> Plan:
             # Those to be rounded come first, the most sensitive of them first of all.
             rank = loss[indices] + now[indices] * loss.max()
             order = rank.argsort(descending=True)
-            ordered = matrix[order][:, order]
-            diagonal_mean = ordered.diagonal().mean()
-            ordered.diagonal().add_(_DAMPING * diagonal_mean + 1e-30)
-            plans.append(Plan(indices[order], int(now[indices].sum()), error_spread(ordered)))
-        return plans
+            ordered = matrix.cpu().double()[order][:, order]
+            ordered.diagonal().add_(_DAMPING * ordered.diagonal().mean() + 1e-30)
+            count = int(now[indices].sum())
+            return Plan(indices[order], count, error_spread(ordered, count))
+
+        with single_threads(torch.get_num_threads()) as pool:
+            return list(pool.map(plan, members, matrices))
 
     def _trim(
         self,
@@ -256,9 +261,15 @@ class _Quantizer:
         return QuantizedModel(self.model.architecture, tensors)
 
 
-def _runs(size: int, most: int) -> list[Tensor]:
-    """Cut 0..size-1 into the fewest runs of at most ``most`` neighbours."""
-    return list(torch.arange(size).chunk(math.ceil(size / most)))
+def _groups(flat: FlatWeights, most: int) -> list[Tensor]:
+    """Runs of at most ``most`` neighbouring weights: all of them, or else such as the same paths
+    pass."""
+    segments = [(0, flat.size)] if flat.size <= most else flat.segments()
+    return [
+        run
+        for start, stop in segments
+        for run in torch.arange(start, stop).chunk(math.ceil((stop - start) / most))
+    ]
 
 
 def _tune(

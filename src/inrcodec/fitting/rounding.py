@@ -19,8 +19,8 @@ from inrcodec.quantization import MAX_MAGNITUDE
 class Plan:
     """Round the first ``count`` of the B weights at flat ``indices``, in that order.
 
-    ``spread`` (B, B) is the factor U of `error_spread` for these weights: an error of one step in
-    weight i takes ``U[i, j] / U[i, i]`` steps from each weight j that comes after it.
+    ``spread`` (count, B) is the factor U of `error_spread` for these weights: an error of one step
+    in weight i takes ``U[i, j] / U[i, i]`` steps from each weight j that comes after it.
     """
 
     indices: Tensor
@@ -37,18 +37,20 @@ class Rate:
     owner: Tensor
 
 
-def error_spread(matrix: Tensor) -> Tensor:
-    """Upper Cholesky factor U of the inverse of (B, B) positive-definite H, with U' U = inv(H).
+def error_spread(matrix: Tensor, count: int) -> Tensor:
+    """The first ``count`` rows of the upper Cholesky factor U of the inverse of a (B, B)
+    positive-definite H, with U' U = inv(H).
 
     From H = R R' with R upper triangular (Cholesky of H read backwards) follows U = inv(R).
     """
     lower, failed = torch.linalg.cholesky_ex(matrix.flip(0, 1))
     if failed:
         # Samples too few or weights without effect: fall back on each weight's own error.
-        return torch.diag(matrix.diagonal().rsqrt())
-    identity = torch.eye(len(matrix), dtype=matrix.dtype)
-    upper: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
-    return upper
+        return torch.diag(matrix.diagonal().rsqrt())[:count]
+    rows = torch.zeros(count, len(matrix), dtype=matrix.dtype)
+    rows[:, len(matrix) - count :] = torch.eye(count, dtype=matrix.dtype)
+    found: Tensor = torch.linalg.solve_triangular(lower, rows, upper=False, left=False)
+    return found.flip(0, 1)
 
 
 def round_weights(weights: Tensor, steps: Tensor, plans: list[Plan], rate: Rate | None) -> Tensor:
