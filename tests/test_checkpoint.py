@@ -226,6 +226,13 @@ def test_the_command_goes_on(
     assert (tmp_path / "out.moec").read_bytes() == moec
 
 
+def test_a_time_limit_has_no_checkpoint(scan: Path) -> None:
+    command = ["encode", str(scan), "--bytes", "400", "--checkpoint", "fit", "--time-limit", "1"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "--checkpoint and --time-limit do not go together" in result.stderr
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

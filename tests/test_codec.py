@@ -308,3 +308,11 @@ def test_intensity_map_of_integers_is_exact(dtype: str, low: int, high: int) -> 
     header = VolumeHeader(np.dtype(dtype), (500,), low, high)
     expected = [low + ((level * (high - low) + (1 << 24)) >> 25) for level in levels.tolist()]
     assert denormalize(levels, header).tolist() == expected
+
+
+def test_a_time_limit_ends_the_longest_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "plan_effort", lambda *_: Effort(10**9, 10**6, 2048))
+    volume = as_volume(tmp_path, pattern((12, 10, 8)))
+    data, report = encode_volume(volume, target=Target(file_bytes=500), time_limit=1)
+    assert 400 < len(data) <= 500
+    assert report.quality.psnr_range > 20

@@ -11,13 +11,15 @@ from torch import Tensor
 from inrcodec.architecture import Architecture, Mixture, Partition
 from inrcodec.entropy.network import encode_network
 from inrcodec.fitting import curvature, sampling
+from inrcodec.fitting.backpropagation import SPAN
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
+from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.fit import fit, learning_rate
 from inrcodec.fitting.gradients import gradients
 from inrcodec.fitting.importance import cell_variation
 from inrcodec.fitting.loss import clamp_to_range, squared_error
-from inrcodec.fitting.optimizer import orthogonalize
+from inrcodec.fitting.optimizer import MuonAdam, orthogonalize
 from inrcodec.fitting.pretraining import balanced_boxes, pretrain_gate, random_cells
 from inrcodec.fitting.quantize import quantize, quantize_gate
 from inrcodec.fitting.rounding import Plan, error_spread, round_weights
@@ -103,8 +105,53 @@ def test_clamp_leaks_gradient_outside_the_range() -> None:
     assert output.grad.tolist() == pytest.approx([0.05, 1.0, 0.05])
 
 
+class Ticking(Deadline):
+    """So many looks at the clock."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks, self.left = looks, looks
+
+    def share(self) -> float:
+        self.left -= 1
+        return 1 - self.left / self.looks
+
+    def part(self, share: float) -> Deadline:
+        return Ticking(max(int(self.left * share), 1))
+
+
+def test_a_fit_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = MuonAdam.step
+    monkeypatch.setattr(
+        MuonAdam, "step", lambda self, rate, *a: (rates.append(rate), step(self, rate, *a))
+    )
+    seen: list[tuple[int, int]] = []
+    fit(
+        model_of(SINGLE),
+        sampler(),
+        10**9,
+        480,
+        lambda done, total, mse: seen.append((done, total)),
+        deadline=Ticking(200),
+    )
+    assert len(rates) == 199
+    assert rates[-1] < 0.02 and max(rates) > 0.8
+    assert seen == sorted(seen) and seen[-1][1] == 10**9 and seen[-1][0] > 0.8e9
+
+
+@every(SINGLE, MOEC)
+@pytest.mark.parametrize("looks", [1, 40])
+def test_a_quantization_without_time_still_fits(architecture: Architecture, looks: int) -> None:
+    s, model = sampler(), model_of(architecture)
+    fit(model, s, 100, 960, ignore)
+    most = coded_bytes(quantize(model_of(architecture), s, 10**4, coded_bytes, 1, 480, ignore)) // 2
+    result = quantize(model, s, most, coded_bytes, 10**9, 480, ignore, Ticking(looks))
+    assert 0.9 * most < coded_bytes(result) <= most
+
+
 def test_learning_rate_warms_up_and_decays() -> None:
-    rates = [learning_rate(step, 1000) for step in range(1000)]
+    rates = [learning_rate(step, step / 1000) for step in range(1000)]
     assert rates[0] < 0.03 and rates[49] > 0.98
     assert rates[50:] == sorted(rates[50:], reverse=True)
     assert rates[-1] == pytest.approx(0.01, abs=1e-3)
@@ -227,8 +274,8 @@ def test_no_expert_exceeds_its_capacity_while_the_gate_learns() -> None:
     with torch.no_grad():
         model.gate.output.bias.copy_(torch.tensor([5.0, 0.0, 0.0]))
     free, bounded = (
-        BalancedBatches(model, sampler(), 480, 1, learning=learning).next().parts[0]
-        for learning in (0, 10)
+        BalancedBatches(model, sampler(), 480, 1).next(learning=learning).parts[0]
+        for learning in (False, True)
     )
     assert (free.weight.view(3, -1).mean(1) > 2).sum() == 1
     assert bounded.weight.view(3, -1).mean(1).max() < 1.6
@@ -248,7 +295,7 @@ def test_the_parts_of_a_step_add_up_to_its_gradient(
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with gradients(model, CPU, voxels) as crew:
+        with gradients(model, CPU, 3 * SPAN) as crew:
             crew.backward(step, teaches=teaches)  # what is used again must not show
             error = crew.backward(step, teaches=teaches)
     finally:

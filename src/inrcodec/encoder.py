@@ -22,6 +22,7 @@ from inrcodec.device import pick_device
 from inrcodec.entropy.network import encode_network
 from inrcodec.errors import BudgetError, InputError
 from inrcodec.fitting.checkpoint import Checkpoint, check_checkpoint, remove_checkpoint
+from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.fit import Report, fit
 from inrcodec.fitting.importance import cell_variation
 from inrcodec.fitting.pretraining import pretrain_gate
@@ -52,6 +53,10 @@ from inrcodec.volume.volume import Volume
 Metadata = Literal["geometry", "full", "none"]
 
 _ANY_NETWORK = NetworkChoice()
+
+_FIT_SHARE = 0.7
+_QUANTIZE_SHARE = 0.75
+"""Of the time left in front of each, where it is limited."""
 
 _ALWAYS_ALLOWED = 4096
 """Bytes that a file may have however small the volume is."""
@@ -123,6 +128,7 @@ def encode_file(
     seed: int = 0,
     overwrite: bool = False,
     checkpoint: Path | None = None,
+    time_limit: float = math.inf,
     on_progress: OnProgress = ignore_progress,
 ) -> EncodeReport:
     """Encode the NIfTI file or DICOM series ``source`` to the ``.moec`` file ``output``, whole or
@@ -130,7 +136,8 @@ def encode_file(
 
     ``nonfinite``, ``series`` and ``allow_irregular`` are those of `read_volume`.
 
-    ``checkpoint`` is as in `encode_volume`; it is removed once ``output`` is written.
+    ``checkpoint`` and ``time_limit`` are as in `encode_volume`; the former is removed once
+    ``output`` is written.
 
     Raises an `InputError` for a volume that cannot be coded, a `BudgetError` where no file of the
     target's size exists, and an `OutputError` where the output cannot be written.
@@ -148,6 +155,7 @@ def encode_file(
         threads=threads,
         seed=seed,
         checkpoint=checkpoint,
+        time_limit=time_limit,
         on_progress=on_progress,
     )
     with atomic_output(output, overwrite) as file:
@@ -168,6 +176,7 @@ def encode_volume(
     threads: int | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
+    time_limit: float = math.inf,
     on_decoded: Callable[[NDArray[Any]], None] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> tuple[bytes, EncodeReport]:
@@ -178,7 +187,13 @@ def encode_volume(
     It stays for the caller to remove when the bytes are safe. Raises an `InputError` where it is
     damaged or belongs to another volume or other options. ``on_decoded`` is given the voxels that
     the bytes decode to.
+
+    ``time_limit`` is in seconds. A fit that would take longer ends sooner, its learning rate too;
+    what it comes to depends on the machine, so there can be no checkpoint.
     """
+    if checkpoint is not None and time_limit < math.inf:
+        raise ValueError("a fit with a time limit has no checkpoint")
+    deadline = Deadline(time_limit)
     where = pick_device(device, threads)
     header = VolumeHeader.of(volume.data)
     chunks = [
@@ -229,9 +244,9 @@ def encode_volume(
         if checkpoint is not None:
             steps, batch = effort.fit_steps, effort.batch
             kept = Checkpoint(checkpoint, volume.data, architecture, steps, batch, seed)
-        model = _fit(architecture, sampler, effort, where, seed, kept, on_progress)
+        model = _fit(architecture, sampler, effort, where, seed, kept, deadline, on_progress)
         clock.lap("fit")
-        quantized = _quantize(model, sampler, effort, room, on_progress)
+        quantized = _quantize(model, sampler, effort, room, deadline, on_progress)
         clock.lap("quantize")
         chunks[2] = Chunk(ChunkType.NETWORK, encode_network(quantized))
     # The checksum is part of the file and comes of what the rest of it decodes to.
@@ -290,6 +305,7 @@ def _fit(
     device: torch.device,
     seed: int,
     checkpoint: Checkpoint | None,
+    deadline: Deadline,
     on_progress: OnProgress,
 ) -> INR:
     generator = torch.Generator().manual_seed(seed)
@@ -298,12 +314,18 @@ def _fit(
     if isinstance(model, MoEINR):
         pretrain_gate(model, sampler, generator)
     report = _reporter("fit", on_progress)
-    fit(model, sampler, effort.fit_steps, effort.batch, report, checkpoint)
+    ends = deadline.part(_FIT_SHARE)
+    fit(model, sampler, effort.fit_steps, effort.batch, report, checkpoint, ends)
     return model
 
 
 def _quantize(
-    model: INR, sampler: VoxelSampler, effort: Effort, most: int, on_progress: OnProgress
+    model: INR,
+    sampler: VoxelSampler,
+    effort: Effort,
+    most: int,
+    deadline: Deadline,
+    on_progress: OnProgress,
 ) -> QuantizedModel:
     return quantize(
         model,
@@ -313,6 +335,7 @@ def _quantize(
         effort.tuning_steps,
         effort.batch,
         _reporter("quantize", on_progress),
+        deadline.part(_QUANTIZE_SHARE),
     )
 
 

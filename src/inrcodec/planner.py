@@ -122,9 +122,9 @@ _ROUTING_COST_OF_AN_EXPERT = 100
 _PROBE_SHARE = 1 / 10
 """What teaches the gate passes all experts, as if this share of a batch did so in every step, and
 less where there are more than 8 experts."""
-_STEP_COST = 5e7
+_STEP_COST = 8e7
 """What a step costs however few voxels it sees: the interpreter, the optimizer."""
-_EXPERT_COST = 3e6
+_EXPERT_COST = 1e7
 _NODE_COST = 3e6
 """What each expert and each layer of each node of an octree adds to that."""
 
@@ -132,8 +132,10 @@ _VOXELS_FOR_ROOT_OF_WEIGHTS = 70
 """Voxels of a batch to the root of the weights (docs/design.md, "Small batches, many steps")."""
 
 _LARGEST_BATCH = 16384
-_SMALLEST_BATCH = 2048
-_WANTED_STEPS = 1000
+_SMALLEST_BATCH = 8192
+"""Smaller ones save no time where two threads share them out."""
+_LEAST_BATCH = 4096
+_WANTED_STEPS = 400
 _FEWEST_STEPS = 200
 _TUNING_SHARE = 1 / 32
 _FEWEST_TUNING_STEPS = 150
@@ -162,9 +164,9 @@ def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effo
     elif a.leaves > 1:
         overhead += _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
     batch = int(_VOXELS_FOR_ROOT_OF_WEIGHTS * math.sqrt(a.parameters))
+    batch = min(max(batch, _SMALLEST_BATCH), _LARGEST_BATCH)
     # A large network gets smaller batches before it gets too few steps.
-    batch = min(batch, _LARGEST_BATCH, int((work / _WANTED_STEPS - overhead) / cost))
-    batch = min(max(batch, _SMALLEST_BATCH), voxels)
+    batch = min(batch, max(int((work / _WANTED_STEPS - overhead) / cost), _LEAST_BATCH), voxels)
     steps = min(work / (cost * batch + overhead), _MOST_EPOCHS * voxels / batch)
     steps = max(int(steps), _FEWEST_STEPS)
     return Effort(steps, max(int(steps * _TUNING_SHARE), _FEWEST_TUNING_STEPS), batch)

@@ -77,6 +77,13 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     help="How long to fit: about 1, 4 or 20 minutes on two cores.",
 )
 @click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    metavar="MIN",
+    help="Take about MIN minutes at the most: the best file that can be made in them.",
+)
+@click.option(
     "--partition",
     type=click.Choice(_PARTITIONS),
     default=_AUTO,
@@ -90,7 +97,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     type=click.IntRange(2, 256),
     metavar="N",
     help="Number of experts of moec or neural-experts; with --partition auto, of moec.  "
-    "[default: 4]",
+    "[default: by the size]",
 )
 @click.option(
     "--active-experts",
@@ -165,6 +172,7 @@ def encode(
     file_bytes: int | None,
     bpv: float | None,
     preset: str,
+    time_limit: float | None,
     partition: str,
     experts: int | None,
     active_experts: int | None,
@@ -192,6 +200,8 @@ def encode(
     """
     if sum(size is not None for size in (ratio, file_bytes, bpv)) != 1:
         raise click.UsageError("give exactly one of -r/--ratio, --bytes and --bpv (say, -r 1000).")
+    if checkpoint is not None and time_limit is not None:
+        raise click.UsageError("--checkpoint and --time-limit do not go together: leave one out.")
     output = output or _default_output(source)
     if output == STANDARD and as_json:
         raise click.UsageError("-o - and --json both write to standard output: name a file.")
@@ -236,6 +246,7 @@ def encode(
                 threads=threads,
                 seed=seed,
                 checkpoint=checkpoint,
+                time_limit=math.inf if time_limit is None else 60 * time_limit,
                 on_decoded=decoded.append,
                 on_progress=on_progress,
             )

@@ -23,7 +23,7 @@ from inrcodec.model.inr import INR, Affine
 from inrcodec.model.sine import TURN
 from inrcodec.model.stack import activate, slope_
 
-_SPAN = 4096
+SPAN = 4096
 """Voxels at a time, at most: six layers of 34 units keep 6 MB of them."""
 
 
@@ -177,8 +177,8 @@ def _side_by_side(branches: list[_Node]) -> list[_Node]:
 def _spans(paths: int, each: int) -> Iterator[tuple[int, int, slice]]:
     """Some neighbouring paths with all of their ``each`` voxels, or one path with some of them:
     the first path, the one after the last, and the voxels."""
-    together = max(1, _SPAN // each)
-    pieces = -(-each // _SPAN)
+    together = max(1, SPAN // each)
+    pieces = -(-each // SPAN)
     for first in range(0, paths, together):
         last = min(first + together, paths)
         bounds = [each * (first * pieces + (last - first) * i) // pieces for i in range(pieces + 1)]

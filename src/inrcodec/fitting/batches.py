@@ -34,10 +34,7 @@ class Step(NamedTuple):
 
 
 class BalancedBatches:
-    """Steps of about ``batch`` voxels in ``parts`` parts, after the first ``done`` of them.
-
-    In the first ``learning`` of all steps no expert of a mixture takes more than its capacity.
-    """
+    """Steps of about ``batch`` voxels in ``parts`` parts, after the first ``done`` of them."""
 
     def __init__(
         self,
@@ -47,7 +44,6 @@ class BalancedBatches:
         parts: int,
         *,
         done: int = 0,
-        learning: int = 0,
     ) -> None:
         self._model = model
         self._sampler = sampler
@@ -59,7 +55,6 @@ class BalancedBatches:
         self._steps = max(1, min(ROUTED_STEPS, sampler.pool // size))
         self._count = self._steps * size
         self._done = done
-        self._learning = learning
         self._drawn: Batch | None = None
         self._balanced: Batch | None = None
         if done:
@@ -70,11 +65,12 @@ class BalancedBatches:
         on as if it had not been."""
         return self._done % self._steps == 0
 
-    def next(self) -> Step:
-        """The next step's voxels."""
+    def next(self, *, learning: bool = False) -> Step:
+        """The next step's voxels. While the gate of a mixture is ``learning``, no expert takes more
+        than its capacity."""
         if self.may_stop() or self._drawn is None or self._balanced is None:
             self._drawn = self._sampler.draw(self._count)
-            self._balanced = self._balance(self._drawn)
+            self._balanced = self._balance(self._drawn, learning)
         step = self._done % self._steps
         self._done += 1
         size = self._each * self._paths
@@ -86,11 +82,11 @@ class BalancedBatches:
         )
 
     @torch.no_grad()
-    def _balance(self, drawn: Batch) -> Batch:
+    def _balance(self, drawn: Batch, learning: bool) -> Batch:
         """Some of the voxels, flat: part after part, in each the same number of each path."""
         if self._paths == 1:
             return drawn
-        routing = self._route(drawn.coordinates)
+        routing = self._route(drawn.coordinates, learning)
         counts = torch.bincount(routing, minlength=self._paths)
         order = routing.to(torch.int16).argsort(stable=True)  # sorts 4 times as fast
         first = (counts.cumsum(0) - counts)[:, None]
@@ -105,11 +101,11 @@ class BalancedBatches:
         chosen = chosen.reshape(-1)
         return Batch(drawn.coordinates[:, chosen], drawn.target[chosen], weight.reshape(-1))
 
-    def _route(self, coordinates: Tensor) -> Tensor:
+    def _route(self, coordinates: Tensor, learning: bool) -> Tensor:
         """(D, N) coordinates -> (N,) paths."""
         pieces = torch.split(coordinates, _ROUTED_AT_A_TIME, dim=1)
         model = self._model
-        if isinstance(model, MoEINR) and self._done < self._learning:
+        if isinstance(model, MoEINR) and learning:
             return torch.cat([within_capacity(model.logits(piece)) for piece in pieces])
         return torch.cat([model.route(piece)[0][0] for piece in pieces])
 

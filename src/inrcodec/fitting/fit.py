@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.checkpoint import Checkpoint
+from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.gradients import gradients
 from inrcodec.fitting.optimizer import MuonAdam
-from inrcodec.fitting.routing import gate_learns, learning_steps
+from inrcodec.fitting.routing import GATE_SHARE, gate_learns
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
@@ -23,9 +24,10 @@ Report = Callable[[int, int, float], None]
 """Called with the steps done, their total, and the running mean squared error (values -1..1)."""
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Scale of the learning rate: a short warm-up, then a cosine down to `FINAL_RATE`."""
-    cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
+def learning_rate(step: int, share: float) -> float:
+    """Scale of the learning rate: a short warm-up, then a cosine down to `FINAL_RATE`, by the share
+    of the fit that is done."""
+    cosine = 0.5 + 0.5 * math.cos(math.pi * share)
     return min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
 
@@ -36,23 +38,27 @@ def fit(
     batch: int,
     report: Report,
     checkpoint: Checkpoint | None = None,
+    deadline: Deadline | None = None,
 ) -> None:
     """Fit ``model`` in place to the sampler's voxels by mean squared error: ``steps`` steps of
-    about ``batch`` voxels. A ``checkpoint`` is where to go on from, and where to leave the state.
+    about ``batch`` voxels, or as many as there are before the ``deadline``. A ``checkpoint`` is
+    where to go on from, and where to leave the state.
     """
+    deadline = deadline or Deadline()
     optimizer = MuonAdam(model, sampler.deviation)
     state = model.state_dict() | optimizer.state_dict()
     done, smoothed = (0, math.nan) if checkpoint is None else checkpoint.restore(state)
     if done:
         report(done, steps, smoothed)
     with gradients(model, sampler.device, batch) as crew:
-        batches = BalancedBatches(
-            model, sampler, batch, crew.parts, done=done, learning=learning_steps(steps)
-        )
+        batches = BalancedBatches(model, sampler, batch, crew.parts, done=done)
         for step in range(done, steps):
-            teaches = isinstance(model, MoEINR) and gate_learns(step, steps)
-            loss = crew.backward(batches.next(), teaches=teaches)
-            optimizer.step(learning_rate(step, steps), crew.share_out)
+            share = max(step / steps, deadline.share())
+            if share >= 1:
+                break
+            teaches = isinstance(model, MoEINR) and gate_learns(step, share)
+            loss = crew.backward(batches.next(learning=share < GATE_SHARE), teaches=teaches)
+            optimizer.step(learning_rate(step, share), crew.share_out)
             if not batches.may_stop() and step + 1 < steps:
                 continue
             # Reading the loss waits for the device, hence not at each step.
@@ -60,4 +66,4 @@ def fit(
             smoothed = current if step < 200 else current + _SMOOTHING * (smoothed - current)
             if checkpoint is not None:
                 checkpoint.update(step + 1, smoothed, state)
-            report(step + 1, steps, smoothed)
+            report(max(step + 1, int(share * steps)), steps, smoothed)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inrcodec.device import single_threads
-from inrcodec.fitting.backpropagation import Backpropagation
+from inrcodec.fitting.backpropagation import SPAN, Backpropagation
 from inrcodec.fitting.batches import Step
 from inrcodec.fitting.loss import squared_error
 from inrcodec.fitting.routing import gate_loss
@@ -72,9 +72,9 @@ class Gradients:
 
 
 @contextmanager
-def gradients(model: INR, device: torch.device, most: int) -> Iterator[Gradients]:
-    """Those of a network on a device, in ``most`` parts at most: on a CPU one for each of torch's
-    threads."""
-    count = min(most, torch.get_num_threads()) if device.type == "cpu" else 1
+def gradients(model: INR, device: torch.device, batch: int) -> Iterator[Gradients]:
+    """Those of a network on a device, for batches of about that size: on a CPU in a part for each
+    of torch's threads, unless the batch is so small that they would wait for each other."""
+    count = min(max(batch // SPAN, 1), torch.get_num_threads()) if device.type == "cpu" else 1
     with single_threads(count) as pool:
         yield Gradients(model, device, pool, count)

@@ -22,6 +22,7 @@ from inrcodec.device import single_threads
 from inrcodec.entropy.distribution import fit_distribution
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
+from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.fit import Report
 from inrcodec.fitting.gradients import gradients
 from inrcodec.fitting.rounding import Plan, Rate, error_spread, round_weights
@@ -75,19 +76,22 @@ def quantize(
     tuning_steps: int,
     batch: int,
     report: Report,
+    deadline: Deadline | None = None,
 ) -> QuantizedModel:
     """Return ``model`` in integers, coded in at most ``most`` bytes and close to that. ``model``
     itself changes; from here on it rounds activations as the decoder does.
 
-    ``tuning_steps`` is the number of training steps after each round but the last.
+    ``tuning_steps`` is the number of training steps after each round but the last. There are fewer
+    of both where the ``deadline`` is near.
     """
+    deadline = deadline or Deadline()
     model.use_fixed_point()
     quantizer = _Quantizer(model, sampler, coded_bytes)
     fitted = quantizer.flat.get()
     aim = most
     for _ in range(_ATTEMPTS):
         quantizer.flat.set(fitted)
-        result = quantizer.run(aim, tuning_steps, batch, report)
+        result = quantizer.run(aim, tuning_steps, batch, report, deadline)
         excess = coded_bytes(result) - most
         if excess <= 0:
             return result
@@ -111,7 +115,9 @@ class _Quantizer:
         sensitivity = diagonal(self.flat, self.sampler, _MOST_SAMPLES)
         return self._integers(weights, self._choose_exponents(weights, sensitivity, most))
 
-    def run(self, most: int, tuning_steps: int, batch: int, report: Report) -> QuantizedModel:
+    def run(
+        self, most: int, tuning_steps: int, batch: int, report: Report, deadline: Deadline
+    ) -> QuantizedModel:
         """The rounds, aimed at ``most`` bytes."""
         flat, size = self.flat, self.flat.size
         sensitivity = diagonal(flat, self.sampler, _MOST_SAMPLES)
@@ -126,24 +132,28 @@ class _Quantizer:
         free = torch.ones(size, dtype=torch.bool)
         total = (ROUNDS - 1) * tuning_steps
         for number in range(ROUNDS):
-            begin, end = (size * n // ROUNDS for n in (number, number + 1))
+            round_ends = deadline.part(1 / (ROUNDS - number))
+            last = number == ROUNDS - 1 or deadline.share() >= 1
+            end = size if last else size * (number + 1) // ROUNDS
             now = torch.zeros(size, dtype=torch.bool)
-            now[order[begin:end]] = True
+            now[order[:end]] = True
+            now &= free
             plans = self._plans(groups, free, now, sensitivity * steps.square())
-            if number < ROUNDS - TRIMMED_ROUNDS:
+            if number < ROUNDS - TRIMMED_ROUNDS and not last:
                 weights = round_weights(weights, steps, plans, rate=None)
             else:
                 weights = self._trim(weights, steps, exponents, plans, most)
             free &= ~now
             flat.set(weights)
-            if number < ROUNDS - 1:
-                done = number * tuning_steps
+            if last:
+                break
+            done = number * tuning_steps
 
-                def report_all(step: int, _: int, mse: float, done: int = done) -> None:
-                    report(done + step, total, mse)
+            def report_all(step: int, _: int, mse: float, done: int = done) -> None:
+                report(done + step, total, mse)
 
-                _tune(flat, free, self.sampler, tuning_steps, batch, report_all)
-                weights = torch.where(free, flat.get().double().cpu(), weights)
+            _tune(flat, free, self.sampler, tuning_steps, batch, report_all, round_ends)
+            weights = torch.where(free, flat.get().double().cpu(), weights)
         return self._integers(weights, exponents)
 
     def _choose_exponents(self, weights: Tensor, sensitivity: Tensor, most: int) -> list[int]:
@@ -279,6 +289,7 @@ def _tune(
     steps: int,
     batch: int,
     report: Report,
+    deadline: Deadline,
 ) -> None:
     """Train the free weights on; the rounded ones stay."""
     device = flat.layers[0].affine.weight.device
@@ -293,9 +304,12 @@ def _tune(
     with gradients(flat.model, device, batch) as crew:
         batches = BalancedBatches(flat.model, sampler, batch, crew.parts)
         for step in range(steps):
+            share = max(step / steps, deadline.share())
+            if share >= 1:
+                break
             loss = crew.backward(batches.next(), teaches=False)
             scaled.grad = flat.gradient() * unit * mask
-            ramp = min(1.0, (step + 1) / 20) * math.cos(math.pi / 2 * step / steps)
+            ramp = min(1.0, (step + 1) / 20) * math.cos(math.pi / 2 * share)
             optimizer.param_groups[0]["lr"] = TUNING_RATE * ramp
             optimizer.step()
             with torch.no_grad():

@@ -24,19 +24,14 @@ PROBE_INTERVAL = 2
 FIRST_STEP = 100
 """Until then the experts differ by chance alone."""
 GATE_SHARE = 0.6
-"""The gate learns for this share of the steps; the experts then go on alone (Neural Experts)."""
+"""The gate learns for this share of the fit; the experts then go on alone (Neural Experts)."""
 CAPACITY = 1.25
 """Coordinates that one expert takes while the gate learns, over an even share."""
 
 
-def learning_steps(steps: int) -> int:
-    """The first steps, of so many, in which the gate learns."""
-    return int(GATE_SHARE * steps)
-
-
-def gate_learns(step: int, steps: int) -> bool:
-    """Whether the gate is taught at that step of so many."""
-    return FIRST_STEP <= step < learning_steps(steps) and step % PROBE_INTERVAL == 0
+def gate_learns(step: int, share: float) -> bool:
+    """Whether the gate is taught at that step, when that share of the fit is done."""
+    return step >= FIRST_STEP and share < GATE_SHARE and step % PROBE_INTERVAL == 0
 
 
 def gate_loss(model: MoEINR, voxels: Batch) -> Tensor:
