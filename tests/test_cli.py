@@ -200,6 +200,9 @@ def test_encode_leaves_an_existing_file(here: Path, one_value: str) -> None:
     [
         ([], "exactly one of -r/--ratio, --bytes and --bpv"),
         (["-r", "10", "--bytes", "100"], "exactly one of"),
+        (["-r", "10", "--bytes", "100", "--psnr", "30"], "exactly one of"),
+        (["--psnr", "30", "--time-limit", "1"], "--psnr takes several fits"),
+        (["--psnr", "nan"], "not a finite number"),
         (["-r", "0.5"], "x>=1"),
         (["-r", "nan"], "not a finite number"),
         (["--bpv", "inf"], "not a finite number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -316,3 +317,35 @@ def test_a_time_limit_ends_the_longest_fit(tmp_path: Path, monkeypatch: pytest.M
     data, report = encode_volume(volume, target=Target(file_bytes=500), time_limit=1)
     assert 400 < len(data) <= 500
     assert report.quality.psnr_range > 20
+
+
+# Quality
+
+
+def test_the_smallest_file_of_a_quality(tmp_path: Path) -> None:
+    volume = as_volume(tmp_path, pattern((24, 20, 16)))
+    (small, few), (large, many) = (
+        encode_volume(volume, target=Target(file_bytes=n)) for n in (200, 1000)
+    )
+    goal = (few.quality.psnr_range + many.quality.psnr_range) / 2
+    data, report = encode_volume(volume, target=Target(psnr=goal))
+    assert goal <= report.quality.psnr_range
+    assert len(small) < len(data) < len(large)
+    assert report.file_bytes == len(data)
+    with pytest.raises(BudgetError, match=r"60 dB are out of reach: files of up to 300 bytes have"):
+        encode_volume(volume, target=Target(psnr=60, file_bytes=300))
+
+
+def test_a_volume_of_one_value_has_any_quality(tmp_path: Path) -> None:
+    volume = as_volume(tmp_path, np.full((4, 5, 6), 7, dtype=np.int16))
+    data, report = encode_volume(volume, target=Target(psnr=99))
+    assert report.quality.psnr_range == np.inf
+    assert len(data) < 100
+
+
+@pytest.mark.parametrize("other", [{"time_limit": 5.0}, {"checkpoint": Path("fit")}])
+def test_a_search_has_no_time_limit_and_no_checkpoint(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="no "):
+        encode_volume(as_volume(tmp_path, pattern((5, 4, 3))), target=Target(psnr=30), **other)

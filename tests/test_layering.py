@@ -21,7 +21,7 @@ LAYERS = (
     {"bitstream", "volume"},
     {"entropy", "exact", "model"},
     {"fitting"},
-    {"decoder", "info"},
+    {"decoder", "info", "quality_search"},
     {"encoder", "pair", "reader"},
     {"compare"},
     {"bench", "report"},

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from inrcodec.architecture import Architecture
 from inrcodec.bitstream.container import Chunk, ChunkType, chunk_sizes, write_container
@@ -43,6 +45,7 @@ from inrcodec.planner import (
     smallest_network_bytes,
 )
 from inrcodec.progress import OnProgress, Progress, ignore_progress
+from inrcodec.quality_search import Stages, UnreachedError, smallest
 from inrcodec.quantization import QuantizedModel
 from inrcodec.volume.checksum import checksum
 from inrcodec.volume.intensity import normalize
@@ -58,18 +61,26 @@ _FIT_SHARE = 0.7
 _QUANTIZE_SHARE = 0.75
 """Of the time left in front of each, where it is limited."""
 
+_FIRST_RATIO, _LEAST_RATIO = 1000, 32
+"""Where the search for a quality begins, and how far it goes."""
+
+_LOSSLESS = 150.0
+"""dB that stand for voxels without error."""
+
 _ALWAYS_ALLOWED = 4096
 """Bytes that a file may have however small the volume is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The size asked for: exactly one of ``ratio`` (raw bytes / file bytes), ``file_bytes``, and
-    ``bits_per_voxel`` is set."""
+    """What is asked for: at most one of ``ratio`` (raw bytes / file bytes), ``file_bytes``, and
+    ``bits_per_voxel``, the largest file; or ``psnr`` (dB, range peak), the smallest that has it; or
+    both."""
 
     ratio: float | None = None
     file_bytes: int | None = None
     bits_per_voxel: float | None = None
+    psnr: float | None = None
 
     def bytes_for(self, header: VolumeHeader) -> int:
         """The largest file that meets the target for that volume."""
@@ -189,88 +200,208 @@ def encode_volume(
     the bytes decode to.
 
     ``time_limit`` is in seconds. A fit that would take longer ends sooner, its learning rate too;
-    what it comes to depends on the machine, so there can be no checkpoint.
+    what it comes to depends on the machine, so there can be no checkpoint. A search for a PSNR has
+    neither. Raises a `BudgetError` where no file within its bounds has that.
     """
-    if checkpoint is not None and time_limit < math.inf:
-        raise ValueError("a fit with a time limit has no checkpoint")
+    if checkpoint is not None and (time_limit < math.inf or target.psnr is not None):
+        raise ValueError("a fit with a time limit or a wanted PSNR has no checkpoint")
+    if target.psnr is not None and time_limit < math.inf:
+        raise ValueError("a search for a PSNR has no time limit")
     deadline = Deadline(time_limit)
     where = pick_device(device, threads)
-    header = VolumeHeader.of(volume.data)
-    chunks = [
-        Chunk(ChunkType.VOLUME, encode_volume_header(header)),
-        _geometry_chunk(volume, metadata),
-        Chunk(ChunkType.NETWORK, b""),
-    ]
-    if metadata == "full":
-        chunks += _metadata_chunks(volume)
-    clock = _Clock()
-    quantized: QuantizedModel | None = None
-    budget = target.bytes_for(header)
-    around = len(write_container(chunks))
-    # Framing and kind apart, whose few bytes do not decide anything.
-    extra = sum(len(chunk.payload) for chunk in chunks if chunk.type is ChunkType.METADATA)
-    if header.low == header.high:
-        _check_budget(budget, around, extra, volume, header)
-        if checkpoint is not None and checkpoint.exists():
-            raise InputError(
-                f"{checkpoint}: belongs to another encode: a volume of one value takes no fit; "
-                "leave --checkpoint out"
-            )
+    encoding = _Encoding(volume, network, metadata, where, seed, on_progress)
+    if target.psnr is None:
+        budget = target.bytes_for(encoding.header)
+        fitted = encoding.fit(budget, preset, checkpoint, deadline)
+        coded = encoding.code(fitted, budget, deadline)
     else:
-        coordinates = sum(length > 1 for length in header.shape)
-        smallest = smallest_network_bytes(coordinates, network)
-        _check_budget(budget, around + smallest, extra, volume, header)
-        if budget > max(header.raw_bytes, _ALWAYS_ALLOWED):
+        coded = _search(encoding, target, preset)
+    if on_decoded is not None:
+        on_decoded(coded.decoded)
+    return coded.data, coded.report
+
+
+def _search(encoding: _Encoding, target: Target, preset: Preset) -> _Coded:
+    """The smallest file of the wanted PSNR."""
+    assert target.psnr is not None
+    header, source = encoding.header, encoding.volume.source
+    most = max(header.raw_bytes // _LEAST_RATIO, _ALWAYS_ALLOWED)
+    limited = target.ratio or target.file_bytes or target.bits_per_voxel
+    if limited is not None:
+        most = target.bytes_for(header)
+    least = encoding.check(most)
+    if header.low == header.high:
+        return encoding.code(None, most, Deadline())
+
+    def fit(preset: Preset) -> Callable[[int], _Fitted | None]:
+        return lambda size: encoding.fit(size, preset, None, Deadline())
+
+    def code(fitted: _Fitted | None, size: int) -> tuple[float, _Coded]:
+        coded = encoding.code(fitted, size, Deadline())
+        return min(coded.report.quality.psnr_range, _LOSSLESS), coded
+
+    draft = None if preset is Preset.FAST else fit(Preset.FAST)
+    stages = Stages(fit(preset), draft, code)
+    try:
+        return smallest(target.psnr, stages, header.raw_bytes // _FIRST_RATIO, least, most)
+    except UnreachedError as error:
+        raise BudgetError(
+            f"{source}: {target.psnr:g} dB are out of reach: files of up to {most} bytes have "
+            f"{error.best:.2f} dB: ask for less, allow more bytes, or take a longer preset"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A network, the room it was planned for, and its weights before any quantization."""
+
+    model: INR
+    sampler: VoxelSampler
+    effort: Effort
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A file, what it decodes to, and how good that is."""
+
+    data: bytes
+    decoded: NDArray[Any]
+    report: EncodeReport
+
+
+class _Encoding:
+    """One volume on its way to bytes, stage by stage."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        network: NetworkChoice,
+        metadata: Metadata,
+        where: torch.device,
+        seed: int,
+        on_progress: OnProgress,
+    ) -> None:
+        self.volume = volume
+        self.header = VolumeHeader.of(volume.data)
+        self._network = network
+        self._where, self._seed = where, seed
+        self._on_progress = on_progress
+        self._chunks = [
+            Chunk(ChunkType.VOLUME, encode_volume_header(self.header)),
+            _geometry_chunk(volume, metadata),
+            Chunk(ChunkType.NETWORK, b""),
+        ]
+        if metadata == "full":
+            self._chunks += _metadata_chunks(volume)
+        self._around = len(write_container(self._chunks))
+        self._coordinates = sum(length > 1 for length in self.header.shape)
+        self._flat = self.header.low == self.header.high
+        self._values: NDArray[np.float32] | None = None
+        self._clock = _Clock()
+
+    def check(self, budget: int) -> int:
+        """The bytes of the smallest file. Raises a `BudgetError` where ``budget`` is no size for
+        this volume."""
+        # Framing and kind apart, whose few bytes do not decide anything.
+        metadata = (c for c in self._chunks if c.type is ChunkType.METADATA)
+        extra = sum(len(chunk.payload) for chunk in metadata)
+        least = self._around
+        if not self._flat:
+            least += smallest_network_bytes(self._coordinates, self._network)
+        _check_budget(budget, least, extra, self.volume, self.header)
+        if not self._flat and budget > max(self.header.raw_bytes, _ALWAYS_ALLOWED):
             raise BudgetError(
-                f"{volume.source}: {budget} bytes are more than its voxels take "
-                f"({header.raw_bytes}): ask for a smaller file, or keep the original"
+                f"{self.volume.source}: {budget} bytes are more than its voxels take "
+                f"({self.header.raw_bytes}): ask for a smaller file, or keep the original"
             )
-        # The empty chunk has one byte for its length: a long one takes another for each 7 bits.
-        room = budget - around
-        room -= (room.bit_length() - 1) // 7
-        values = normalize(volume.data, header)
+        return least
+
+    def fit(
+        self, budget: int, preset: Preset, checkpoint: Path | None, deadline: Deadline
+    ) -> _Fitted | None:
+        """A network for a file of ``budget`` bytes; None for a volume of one value."""
+        self.check(budget)
+        header, source = self.header, self.volume.source
+        if self._flat:
+            if checkpoint is not None and checkpoint.exists():
+                raise InputError(
+                    f"{checkpoint}: belongs to another encode: a volume of one value takes no fit; "
+                    "leave --checkpoint out"
+                )
+            return None
+        if self._values is None:
+            self._values = normalize(self.volume.data, header)
+        values = self._values
         architecture = plan_architecture(
-            room, coordinates, network, lambda level: cell_variation(values, header.shape, level)
+            self._room(budget),
+            self._coordinates,
+            self._network,
+            lambda level: cell_variation(values, header.shape, level),
         )
         if header.voxels * architecture.active_parameters > DEFAULT_LIMITS.work:
             raise BudgetError(
-                f"{volume.source}: a network of {architecture.parameters} weights for "
+                f"{source}: a network of {architecture.parameters} weights for "
                 f"{header.voxels} voxels takes more work to decode than readers accept: ask for "
                 "a smaller file"
             )
-        sampler = VoxelSampler(values, header.shape, where, seed)
+        sampler = VoxelSampler(values, header.shape, self._where, self._seed)
         effort = plan_effort(preset, architecture, header.voxels)
         kept = None
         if checkpoint is not None:
             steps, batch = effort.fit_steps, effort.batch
-            kept = Checkpoint(checkpoint, volume.data, architecture, steps, batch, seed)
-        model = _fit(architecture, sampler, effort, where, seed, kept, deadline, on_progress)
-        clock.lap("fit")
-        quantized = _quantize(model, sampler, effort, room, deadline, on_progress)
-        clock.lap("quantize")
-        chunks[2] = Chunk(ChunkType.NETWORK, encode_network(quantized))
-    # The checksum is part of the file and comes of what the rest of it decodes to.
-    unsealed = parse_content(write_container(chunks))
-    grid = SamplingGrid.whole(header.shape)
-    decoded = sample(unsealed, grid, where, on_progress=on_progress)
-    header = replace(header, checksum=checksum(decoded))
-    chunks[0] = Chunk(ChunkType.VOLUME, encode_volume_header(header))
-    data = write_container(chunks)
-    clock.lap("decode")
-    on_progress(Progress("measure", 0, 1))
-    quality = measure(volume.data, decoded)
-    on_progress(Progress("measure", 1, 1, quality.psnr_range))
-    clock.lap("measure")
-    if on_decoded is not None:
-        on_decoded(decoded)
-    return data, EncodeReport(
-        header=header,
-        file_bytes=len(data),
-        chunk_bytes=chunk_sizes(data, DEFAULT_LIMITS),
-        architecture=None if quantized is None else quantized.architecture,
-        quality=quality,
-        seconds=clock.seconds,
-    )
+            kept = Checkpoint(checkpoint, self.volume.data, architecture, steps, batch, self._seed)
+        model = _fit(
+            architecture,
+            sampler,
+            effort,
+            self._where,
+            self._seed,
+            kept,
+            deadline,
+            self._on_progress,
+        )
+        self._clock.lap("fit")
+        weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return _Fitted(model, sampler, effort, weights)
+
+    def code(self, fitted: _Fitted | None, budget: int, deadline: Deadline) -> _Coded:
+        """A file of at most ``budget`` bytes, which need not be those of the fit."""
+        chunks, header, on_progress = list(self._chunks), self.header, self._on_progress
+        architecture = None
+        if fitted is not None:
+            fitted.model.load_state_dict(fitted.weights)
+            quantized = _quantize(fitted, self._room(budget), deadline, on_progress)
+            architecture = quantized.architecture
+            chunks[2] = Chunk(ChunkType.NETWORK, encode_network(quantized))
+            self._clock.lap("quantize")
+        # The checksum is part of the file and comes of what the rest of it decodes to.
+        unsealed = parse_content(write_container(chunks))
+        grid = SamplingGrid.whole(header.shape)
+        decoded = sample(unsealed, grid, self._where, on_progress=on_progress)
+        header = replace(header, checksum=checksum(decoded))
+        chunks[0] = Chunk(ChunkType.VOLUME, encode_volume_header(header))
+        data = write_container(chunks)
+        self._clock.lap("decode")
+        on_progress(Progress("measure", 0, 1))
+        quality = measure(self.volume.data, decoded)
+        on_progress(Progress("measure", 1, 1, quality.psnr_range))
+        self._clock.lap("measure")
+        report = EncodeReport(
+            header=header,
+            file_bytes=len(data),
+            chunk_bytes=chunk_sizes(data, DEFAULT_LIMITS),
+            architecture=architecture,
+            quality=quality,
+            seconds=dict(self._clock.seconds),
+        )
+        return _Coded(data, decoded, report)
+
+    def _room(self, budget: int) -> int:
+        """Bytes of ``budget`` that are the network's."""
+        # The empty chunk has one byte for its length: a long one takes another for each 7 bits.
+        room = budget - self._around
+        return room - (room.bit_length() - 1) // 7
 
 
 def _geometry_chunk(volume: Volume, metadata: Metadata) -> Chunk:
@@ -320,20 +451,15 @@ def _fit(
 
 
 def _quantize(
-    model: INR,
-    sampler: VoxelSampler,
-    effort: Effort,
-    most: int,
-    deadline: Deadline,
-    on_progress: OnProgress,
+    fitted: _Fitted, most: int, deadline: Deadline, on_progress: OnProgress
 ) -> QuantizedModel:
     return quantize(
-        model,
-        sampler,
+        fitted.model,
+        fitted.sampler,
         most,
         lambda candidate: len(encode_network(candidate)),
-        effort.tuning_steps,
-        effort.batch,
+        fitted.effort.tuning_steps,
+        fitted.effort.batch,
         _reporter("quantize", on_progress),
         deadline.part(_QUANTIZE_SHARE),
     )
@@ -373,5 +499,5 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.seconds[name] = now - self._last
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now

@@ -70,6 +70,14 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     help="Size: a file of at most X bits per voxel.",
 )
 @click.option(
+    "--psnr",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    metavar="DB",
+    help="Quality: the smallest file that has DB (peak: the value range); a size beside it bounds "
+    "the search.",
+)
+@click.option(
     "--preset",
     type=click.Choice(_PRESETS),
     default=Preset.MEDIUM.value,
@@ -171,6 +179,7 @@ def encode(
     ratio: float | None,
     file_bytes: int | None,
     bpv: float | None,
+    psnr: float | None,
     preset: str,
     time_limit: float | None,
     partition: str,
@@ -195,11 +204,18 @@ def encode(
     """Encode a NIfTI file or a DICOM series to a .moec file.
 
     SOURCE is a .nii or .nii.gz file; or a folder, a zip or tar archive, or a file of DICOM. Give
-    the size of the .moec file by exactly one of --ratio, --bytes and --bpv. The figures reported
-    are measured on the decoded file.
+    the size of the .moec file by exactly one of --ratio, --bytes and --bpv, or its quality by
+    --psnr. The figures reported are measured on the decoded file.
     """
-    if sum(size is not None for size in (ratio, file_bytes, bpv)) != 1:
-        raise click.UsageError("give exactly one of -r/--ratio, --bytes and --bpv (say, -r 1000).")
+    sizes = sum(size is not None for size in (ratio, file_bytes, bpv))
+    if sizes > 1 or (sizes == 0 and psnr is None):
+        raise click.UsageError(
+            "give exactly one of -r/--ratio, --bytes and --bpv (say, -r 1000), or --psnr."
+        )
+    if psnr is not None and (checkpoint is not None or time_limit is not None):
+        raise click.UsageError(
+            "--psnr takes several fits: leave --checkpoint and --time-limit out."
+        )
     if checkpoint is not None and time_limit is not None:
         raise click.UsageError("--checkpoint and --time-limit do not go together: leave one out.")
     output = output or _default_output(source)
@@ -238,7 +254,7 @@ def encode(
             decoded: list[NDArray[Any]] = []
             data, found = encode_volume(
                 volume,
-                target=Target(ratio, file_bytes, bpv),
+                target=Target(ratio, file_bytes, bpv, psnr),
                 preset=Preset(preset),
                 network=network,
                 metadata=metadata,
