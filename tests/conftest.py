@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec import encoder
+from inrcodec import encoding
 from inrcodec.encoder import Target, encode_file
 from inrcodec.planner import Effort
 
@@ -37,7 +37,7 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def short_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoding in this process takes a moment, whatever the preset."""
-    monkeypatch.setattr(encoder, "plan_effort", lambda *_: Effort(60, 4, 2048))
+    monkeypatch.setattr(encoding, "plan_effort", lambda *_: Effort(60, 4, 2048))
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def moec(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The bytes of a ``.moec`` file of ``scan``."""
     path = tmp_path_factory.mktemp("moec") / "scan.moec"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "plan_effort", lambda *_: Effort(60, 4, 2048))
+        patch.setattr(encoding, "plan_effort", lambda *_: Effort(60, 4, 2048))
         encode_file(scan, path, target=Target(file_bytes=FILE_BYTES))
     return path.read_bytes()
 

@@ -171,7 +171,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from inrcodec import encoder
+from inrcodec import encoder, encoding
 from inrcodec.fitting import checkpoint
 from inrcodec.planner import Effort
 
@@ -180,7 +180,7 @@ def kill(progress):
         os.kill(os.getpid(), signal.SIGKILL)
 
 torch.set_num_threads(1)
-encoder.plan_effort = lambda *_: Effort(60, 4, 2048)
+encoding.plan_effort = lambda *_: Effort(60, 4, 2048)
 checkpoint.INTERVAL = 0.0
 scan, folder = map(Path, sys.argv[1:])
 encoder.encode_file(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inrcodec import encoder
+from inrcodec import encoding
 from inrcodec.architecture import Activation, Mixture, Partition, Tree
 from inrcodec.bitstream.container import Chunk, ChunkType, parse_container, write_container
 from inrcodec.bitstream.volume_header import VolumeHeader
@@ -42,7 +42,7 @@ FAMILY = {
 
 @pytest.fixture(autouse=True)
 def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "plan_effort", lambda *_: Effort(60, 4, 2048))
+    monkeypatch.setattr(encoding, "plan_effort", lambda *_: Effort(60, 4, 2048))
     torch.set_num_threads(1)
 
 
@@ -312,7 +312,7 @@ def test_intensity_map_of_integers_is_exact(dtype: str, low: int, high: int) -> 
 
 
 def test_a_time_limit_ends_the_longest_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "plan_effort", lambda *_: Effort(10**9, 10**6, 2048))
+    monkeypatch.setattr(encoding, "plan_effort", lambda *_: Effort(10**9, 10**6, 2048))
     volume = as_volume(tmp_path, pattern((12, 10, 8)))
     data, report = encode_volume(volume, target=Target(file_bytes=500), time_limit=1)
     assert 400 < len(data) <= 500

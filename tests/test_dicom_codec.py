@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from inrcodec import encoder
+from inrcodec import encoding
 from inrcodec.bitstream.container import ChunkType, parse_container
 from inrcodec.bitstream.dicom import decode_dicom_header, encode_dicom_header
 from inrcodec.bitstream.dicom_metadata import (
@@ -47,7 +47,7 @@ SLICES = 7
 
 @pytest.fixture(autouse=True)
 def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "plan_effort", lambda *_: Effort(40, 3, 2048))
+    monkeypatch.setattr(encoding, "plan_effort", lambda *_: Effort(40, 3, 2048))
 
 
 def stored(k: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from inrcodec import encoder
+from inrcodec import encoding
 from inrcodec.architecture import Activation, Architecture, Mixture, Stack, single
 from inrcodec.bitstream.container import Chunk, ChunkType, read_file, write_container
 from inrcodec.bitstream.primitives import ByteWriter
@@ -114,7 +114,7 @@ HEADERS_ONLY = ("voxels", "experts", "layers", "width", "parameters")
 def two_experts(scan: Path) -> bytes:
     """A file that claims at least 2 of everything."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "plan_effort", lambda *_: Effort(60, 4, 2048))
+        patch.setattr(encoding, "plan_effort", lambda *_: Effort(60, 4, 2048))
         target = Target(file_bytes=900)
         choice = NetworkChoice(experts=2)
         return encode_volume(read_nifti(scan), target=target, network=choice, metadata="full")[0]

@@ -1,74 +1,37 @@
-"""path -> Volume -> normalized -> INR (fitted) -> QuantizedModel -> bytes -> decoded -> path."""
+"""path -> Volume -> Encoding (fit, then code) -> bytes -> path; for a PSNR, until it is met."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from inrcodec.architecture import Architecture
-from inrcodec.bitstream.container import Chunk, ChunkType, chunk_sizes, write_container
-from inrcodec.bitstream.geometry import encode_geometry, no_geometry
-from inrcodec.bitstream.metadata import encode_metadata
-from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
-from inrcodec.decoder import parse_content, sample
+from inrcodec.bitstream.volume_header import VolumeHeader
 from inrcodec.device import pick_device
-from inrcodec.entropy.network import encode_network
-from inrcodec.errors import BudgetError, InputError
-from inrcodec.fitting.checkpoint import Checkpoint, check_checkpoint, remove_checkpoint
+from inrcodec.encoding import ALWAYS_ALLOWED, Coded, EncodeReport, Encoding, Fitted, Metadata
+from inrcodec.errors import BudgetError
+from inrcodec.fitting.checkpoint import check_checkpoint, remove_checkpoint
 from inrcodec.fitting.deadline import Deadline
-from inrcodec.fitting.fit import Report, fit
-from inrcodec.fitting.importance import cell_variation
-from inrcodec.fitting.pretraining import pretrain_gate
-from inrcodec.fitting.quantize import quantize
-from inrcodec.fitting.sampling import VoxelSampler
-from inrcodec.limits import DEFAULT_LIMITS
-from inrcodec.metrics import Quality, measure
-from inrcodec.model.inr import INR
-from inrcodec.model.moe import MoEINR
-from inrcodec.model.network import initialized
 from inrcodec.output import atomic_output, check_output
-from inrcodec.planner import (
-    Effort,
-    NetworkChoice,
-    Preset,
-    plan_architecture,
-    plan_effort,
-    smallest_network_bytes,
-)
-from inrcodec.progress import OnProgress, Progress, ignore_progress
+from inrcodec.planner import NetworkChoice, Preset
+from inrcodec.progress import OnProgress, ignore_progress
 from inrcodec.quality_search import Stages, UnreachedError, smallest
-from inrcodec.quantization import QuantizedModel
-from inrcodec.volume.checksum import checksum
-from inrcodec.volume.intensity import normalize
 from inrcodec.volume.read import read_volume
-from inrcodec.volume.sampling_grid import SamplingGrid
 from inrcodec.volume.volume import Volume
 
-Metadata = Literal["geometry", "full", "none"]
+__all__ = ["EncodeReport", "Target", "encode_file", "encode_volume"]
 
 _ANY_NETWORK = NetworkChoice()
-
-_FIT_SHARE = 0.7
-_QUANTIZE_SHARE = 0.75
-"""Of the time left in front of each, where it is limited."""
 
 _FIRST_RATIO, _LEAST_RATIO = 1000, 32
 """Where the search for a quality begins, and how far it goes."""
 
 _LOSSLESS = 150.0
 """dB that stand for voxels without error."""
-
-_ALWAYS_ALLOWED = 4096
-"""Bytes that a file may have however small the volume is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,36 +54,6 @@ class Target:
         if self.file_bytes is None:
             raise ValueError("a target names a ratio, a number of bytes, or bits per voxel")
         return self.file_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeReport:
-    """What was written, and how good it is: measured on the decoded file, never on the float
-    network. ``seconds`` has an entry a stage; ``architecture`` is None for a volume of one value.
-    """
-
-    header: VolumeHeader
-    file_bytes: int
-    chunk_bytes: dict[str, int]
-    architecture: Architecture | None
-    quality: Quality
-    seconds: dict[str, float]
-
-    @property
-    def ratio(self) -> float:
-        """Bytes of the stored voxels over bytes of the file."""
-        return self.header.raw_bytes / self.file_bytes
-
-    @property
-    def bits_per_voxel(self) -> float:
-        return 8 * self.file_bytes / self.header.voxels
-
-    @property
-    def bits_per_weight(self) -> float | None:
-        """Bits of the network chunk for each of its weights."""
-        if self.architecture is None:
-            return None
-        return 8 * self.chunk_bytes["N"] / self.architecture.parameters
 
 
 def encode_file(
@@ -209,7 +142,7 @@ def encode_volume(
         raise ValueError("a search for a PSNR has no time limit")
     deadline = Deadline(time_limit)
     where = pick_device(device, threads)
-    encoding = _Encoding(volume, network, metadata, where, seed, on_progress)
+    encoding = Encoding(volume, network, metadata, where, seed, on_progress)
     if target.psnr is None:
         budget = target.bytes_for(encoding.header)
         fitted = encoding.fit(budget, preset, checkpoint, deadline)
@@ -221,11 +154,11 @@ def encode_volume(
     return coded.data, coded.report
 
 
-def _search(encoding: _Encoding, target: Target, preset: Preset) -> _Coded:
+def _search(encoding: Encoding, target: Target, preset: Preset) -> Coded:
     """The smallest file of the wanted PSNR."""
     assert target.psnr is not None
     header, source = encoding.header, encoding.volume.source
-    most = max(header.raw_bytes // _LEAST_RATIO, _ALWAYS_ALLOWED)
+    most = max(header.raw_bytes // _LEAST_RATIO, ALWAYS_ALLOWED)
     limited = target.ratio or target.file_bytes or target.bits_per_voxel
     if limited is not None:
         most = target.bytes_for(header)
@@ -233,10 +166,10 @@ def _search(encoding: _Encoding, target: Target, preset: Preset) -> _Coded:
     if header.low == header.high:
         return encoding.code(None, most, Deadline())
 
-    def fit(preset: Preset) -> Callable[[int], _Fitted | None]:
+    def fit(preset: Preset) -> Callable[[int], Fitted | None]:
         return lambda size: encoding.fit(size, preset, None, Deadline())
 
-    def code(fitted: _Fitted | None, size: int) -> tuple[float, _Coded]:
+    def code(fitted: Fitted | None, size: int) -> tuple[float, Coded]:
         coded = encoding.code(fitted, size, Deadline())
         return min(coded.report.quality.psnr_range, _LOSSLESS), coded
 
@@ -249,255 +182,3 @@ def _search(encoding: _Encoding, target: Target, preset: Preset) -> _Coded:
             f"{source}: {target.psnr:g} dB are out of reach: files of up to {most} bytes have "
             f"{error.best:.2f} dB: ask for less, allow more bytes, or take a longer preset"
         ) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """A network, the room it was planned for, and its weights before any quantization."""
-
-    model: INR
-    sampler: VoxelSampler
-    effort: Effort
-    weights: dict[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class _Coded:
-    """A file, what it decodes to, and how good that is."""
-
-    data: bytes
-    decoded: NDArray[Any]
-    report: EncodeReport
-
-
-class _Encoding:
-    """One volume on its way to bytes, stage by stage."""
-
-    def __init__(
-        self,
-        volume: Volume,
-        network: NetworkChoice,
-        metadata: Metadata,
-        where: torch.device,
-        seed: int,
-        on_progress: OnProgress,
-    ) -> None:
-        self.volume = volume
-        self.header = VolumeHeader.of(volume.data)
-        self._network = network
-        self._where, self._seed = where, seed
-        self._on_progress = on_progress
-        self._chunks = [
-            Chunk(ChunkType.VOLUME, encode_volume_header(self.header)),
-            _geometry_chunk(volume, metadata),
-            Chunk(ChunkType.NETWORK, b""),
-        ]
-        if metadata == "full":
-            self._chunks += _metadata_chunks(volume)
-        self._around = len(write_container(self._chunks))
-        self._coordinates = sum(length > 1 for length in self.header.shape)
-        self._flat = self.header.low == self.header.high
-        self._values: NDArray[np.float32] | None = None
-        self._clock = _Clock()
-
-    def check(self, budget: int) -> int:
-        """The bytes of the smallest file. Raises a `BudgetError` where ``budget`` is no size for
-        this volume."""
-        # Framing and kind apart, whose few bytes do not decide anything.
-        metadata = (c for c in self._chunks if c.type is ChunkType.METADATA)
-        extra = sum(len(chunk.payload) for chunk in metadata)
-        least = self._around
-        if not self._flat:
-            least += smallest_network_bytes(self._coordinates, self._network)
-        _check_budget(budget, least, extra, self.volume, self.header)
-        if not self._flat and budget > max(self.header.raw_bytes, _ALWAYS_ALLOWED):
-            raise BudgetError(
-                f"{self.volume.source}: {budget} bytes are more than its voxels take "
-                f"({self.header.raw_bytes}): ask for a smaller file, or keep the original"
-            )
-        return least
-
-    def fit(
-        self, budget: int, preset: Preset, checkpoint: Path | None, deadline: Deadline
-    ) -> _Fitted | None:
-        """A network for a file of ``budget`` bytes; None for a volume of one value."""
-        self.check(budget)
-        header, source = self.header, self.volume.source
-        if self._flat:
-            if checkpoint is not None and checkpoint.exists():
-                raise InputError(
-                    f"{checkpoint}: belongs to another encode: a volume of one value takes no fit; "
-                    "leave --checkpoint out"
-                )
-            return None
-        if self._values is None:
-            self._values = normalize(self.volume.data, header)
-        values = self._values
-        architecture = plan_architecture(
-            self._room(budget),
-            self._coordinates,
-            self._network,
-            lambda level: cell_variation(values, header.shape, level),
-        )
-        if header.voxels * architecture.active_parameters > DEFAULT_LIMITS.work:
-            raise BudgetError(
-                f"{source}: a network of {architecture.parameters} weights for "
-                f"{header.voxels} voxels takes more work to decode than readers accept: ask for "
-                "a smaller file"
-            )
-        sampler = VoxelSampler(values, header.shape, self._where, self._seed)
-        effort = plan_effort(preset, architecture, header.voxels)
-        kept = None
-        if checkpoint is not None:
-            steps, batch = effort.fit_steps, effort.batch
-            kept = Checkpoint(checkpoint, self.volume.data, architecture, steps, batch, self._seed)
-        model = _fit(
-            architecture,
-            sampler,
-            effort,
-            self._where,
-            self._seed,
-            kept,
-            deadline,
-            self._on_progress,
-        )
-        self._clock.lap("fit")
-        weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return _Fitted(model, sampler, effort, weights)
-
-    def code(self, fitted: _Fitted | None, budget: int, deadline: Deadline) -> _Coded:
-        """A file of at most ``budget`` bytes, which need not be those of the fit."""
-        chunks, header, on_progress = list(self._chunks), self.header, self._on_progress
-        architecture = None
-        if fitted is not None:
-            fitted.model.load_state_dict(fitted.weights)
-            quantized = _quantize(fitted, self._room(budget), deadline, on_progress)
-            architecture = quantized.architecture
-            chunks[2] = Chunk(ChunkType.NETWORK, encode_network(quantized))
-            self._clock.lap("quantize")
-        # The checksum is part of the file and comes of what the rest of it decodes to.
-        unsealed = parse_content(write_container(chunks))
-        grid = SamplingGrid.whole(header.shape)
-        decoded = sample(unsealed, grid, self._where, on_progress=on_progress)
-        header = replace(header, checksum=checksum(decoded))
-        chunks[0] = Chunk(ChunkType.VOLUME, encode_volume_header(header))
-        data = write_container(chunks)
-        self._clock.lap("decode")
-        on_progress(Progress("measure", 0, 1))
-        quality = measure(self.volume.data, decoded)
-        on_progress(Progress("measure", 1, 1, quality.psnr_range))
-        self._clock.lap("measure")
-        report = EncodeReport(
-            header=header,
-            file_bytes=len(data),
-            chunk_bytes=chunk_sizes(data, DEFAULT_LIMITS),
-            architecture=architecture,
-            quality=quality,
-            seconds=dict(self._clock.seconds),
-        )
-        return _Coded(data, decoded, report)
-
-    def _room(self, budget: int) -> int:
-        """Bytes of ``budget`` that are the network's."""
-        # The empty chunk has one byte for its length: a long one takes another for each 7 bits.
-        room = budget - self._around
-        return room - (room.bit_length() - 1) // 7
-
-
-def _geometry_chunk(volume: Volume, metadata: Metadata) -> Chunk:
-    if metadata == "none":
-        return Chunk(ChunkType.GEOMETRY, encode_geometry(no_geometry(volume.data.shape)))
-    if volume.dicom is None:
-        return Chunk(ChunkType.GEOMETRY, encode_geometry(volume.geometry))
-    from inrcodec.bitstream.dicom import encode_dicom_header
-    from inrcodec.volume.dicom.essential import essential
-    from inrcodec.volume.dicom.volume import header_of, series_of
-
-    shape = volume.data.shape
-    kept = header_of(essential(series_of(volume)))
-    payload = encode_dicom_header(kept, (shape[2], shape[3] if len(shape) > 3 else 1))
-    return Chunk(ChunkType.DICOM, payload)
-
-
-def _metadata_chunks(volume: Volume) -> list[Chunk]:
-    if volume.dicom is not None:
-        from inrcodec.bitstream.dicom_metadata import encode_dicom_metadata
-
-        return [Chunk(ChunkType.METADATA, encode_dicom_metadata(volume.dicom))]
-    if volume.header_block is not None:
-        return [Chunk(ChunkType.METADATA, encode_metadata(volume.header_block))]
-    return []
-
-
-def _fit(
-    architecture: Architecture,
-    sampler: VoxelSampler,
-    effort: Effort,
-    device: torch.device,
-    seed: int,
-    checkpoint: Checkpoint | None,
-    deadline: Deadline,
-    on_progress: OnProgress,
-) -> INR:
-    generator = torch.Generator().manual_seed(seed)
-    model = initialized(architecture, sampler.mean, sampler.deviation, generator)
-    model.to(device)
-    if isinstance(model, MoEINR):
-        pretrain_gate(model, sampler, generator)
-    report = _reporter("fit", on_progress)
-    ends = deadline.part(_FIT_SHARE)
-    fit(model, sampler, effort.fit_steps, effort.batch, report, checkpoint, ends)
-    return model
-
-
-def _quantize(
-    fitted: _Fitted, most: int, deadline: Deadline, on_progress: OnProgress
-) -> QuantizedModel:
-    return quantize(
-        fitted.model,
-        fitted.sampler,
-        most,
-        lambda candidate: len(encode_network(candidate)),
-        fitted.effort.tuning_steps,
-        fitted.effort.batch,
-        _reporter("quantize", on_progress),
-        deadline.part(_QUANTIZE_SHARE),
-    )
-
-
-def _reporter(stage: str, on_progress: OnProgress) -> Report:
-    def report(done: int, total: int, mse: float) -> None:
-        # The values span -1..1, hence a peak of 2.
-        psnr = 10 * math.log10(4 / mse) if mse > 0 else None
-        on_progress(Progress(stage, done, total, psnr))
-
-    return report
-
-
-def _check_budget(
-    budget: int, needed: int, metadata: int, volume: Volume, header: VolumeHeader
-) -> None:
-    if metadata and budget < needed <= budget + metadata:
-        raise BudgetError(
-            f"{volume.source}: the metadata takes {metadata} bytes, {needed - budget} more than "
-            f"the target of {budget} bytes has room for: leave out --metadata full, or ask for "
-            f"{needed} bytes or more"
-        )
-    if budget < needed:
-        raise BudgetError(
-            f"{volume.source}: the target of {budget} bytes is too small: the smallest file is "
-            f"{needed} bytes, a ratio of {header.raw_bytes / needed:.4g}"
-        )
-
-
-class _Clock:
-    """Seconds between laps, by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self._last = now

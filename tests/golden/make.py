@@ -26,7 +26,7 @@ from golden.crafting import (
     with_tensors,
 )
 
-from inrcodec import encoder
+from inrcodec import encoding
 from inrcodec.architecture import (
     Activation,
     Architecture,
@@ -491,7 +491,7 @@ def describe(data: bytes, voxels: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    encoder.plan_effort = lambda *_: Effort(100, 8, 2048)  # type: ignore[assignment]
+    encoding.plan_effort = lambda *_: Effort(100, 8, 2048)  # type: ignore[assignment]
     for file in FOLDER.glob("*.moec"):
         file.unlink()
     manifest = {}
