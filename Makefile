@@ -23,7 +23,7 @@ demo: $(INSTALLED) ## Encode and decode a scan, and draw it (SCAN=file RATIO=n P
 	@$(BIN)/python scripts/demo.py $(if $(SCAN),--scan '$(SCAN)') $(if $(RATIO),--ratio $(RATIO)) $(if $(PRESET),--preset $(PRESET))
 
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: lint typecheck test ## Run lint, typecheck and test
 
