@@ -17,23 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import zstandard
+from measuring import Problem, add_data_option, path_of
 
 from inrcodec import planner
-from inrcodec.bitstream.volume_header import VolumeHeader
 from inrcodec.entropy.network import encode_network
 from inrcodec.fitting.fit import fit
 from inrcodec.fitting.pretraining import pretrain_gate
 from inrcodec.fitting.quantize import quantize
-from inrcodec.fitting.sampling import VoxelSampler
-from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
 from inrcodec.model.network import from_quantized, initialized
 from inrcodec.quantization import QuantizedModel
-from inrcodec.volume.intensity import normalize
-from inrcodec.volume.read import read_volume
-
-VOXELS = 1 << 19
-"""That the quality is measured on."""
 
 COLUMNS = (
     "volume", "ratio", "planned bits", "weights", "float dB", "file dB", "lost dB", "N bytes",
@@ -48,9 +41,7 @@ def main() -> None:
     parser.add_argument("--bits", default="4.5,5.3,6,7")
     parser.add_argument("--preset", type=planner.Preset, default=planner.Preset.FAST)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--data", type=Path, default=os.environ.get("INRCODEC_DATA", "../shared/data")
-    )
+    add_data_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print_row(COLUMNS)
@@ -58,44 +49,24 @@ def main() -> None:
     for name in options.volumes:
         for ratio in map(int, options.ratios.split(",")):
             for bits in map(float, options.bits.split(",")):
-                path = options.data / f"{name}.nii.gz"
+                path = path_of(name, options.data)
                 print_row((name, ratio, bits, *measured(path, ratio, bits, options.preset)))
 
 
 def measured(path: Path, ratio: int, bits: float, preset: planner.Preset) -> Iterator[object]:
     """The rest of the columns."""
-    volume = read_volume(path)
-    header = VolumeHeader.of(volume.data)
-    values = normalize(volume.data, header)
-    room = header.raw_bytes // ratio
+    problem = Problem(path)
+    room = problem.room(ratio)
     planner.BITS_PER_WEIGHT = bits
-    coordinates = sum(length > 1 for length in header.shape)
-    architecture = planner.plan_architecture(room, coordinates, planner.NetworkChoice())
-    effort = planner.plan_effort(preset, architecture, header.voxels)
-    sampler = VoxelSampler(values, header.shape, torch.device("cpu"), seed=0)
+    architecture = planner.plan_architecture(room, problem.coordinates, planner.NetworkChoice())
+    effort = planner.plan_effort(preset, architecture, problem.header.voxels)
+    sampler = problem.sampler(seed=0)
     generator = torch.Generator().manual_seed(0)
     model = initialized(architecture, sampler.mean, sampler.deviation, generator)
     if isinstance(model, MoEINR):
         pretrain_gate(model, sampler, generator)
     fit(model, sampler, effort.fit_steps, effort.batch, lambda *_: None)
-    # Voxels drawn by importance, with the weights that undo it: an unbiased estimate, and the same
-    # for all rows of a volume.
-    voxels = VoxelSampler(values, header.shape, torch.device("cpu"), seed=1).draw(VOXELS)
-
-    def psnr(network: INR) -> float:
-        with torch.no_grad():
-            errors = [
-                (network(x).clamp(-1, 1) - y).square() * w
-                for x, y, w in zip(
-                    voxels.coordinates.split(1 << 16, dim=1),
-                    voxels.target.split(1 << 16),
-                    voxels.weight.split(1 << 16),
-                    strict=True,
-                )
-            ]
-        return float(10 * torch.log10(4 / torch.cat(errors).mean()))
-
-    fitted = psnr(model)
+    fitted = problem.psnr(model)
     coded = quantize(
         model,
         sampler,
@@ -105,7 +76,7 @@ def measured(path: Path, ratio: int, bits: float, preset: planner.Preset) -> Ite
         effort.batch,
         lambda *_: None,
     )
-    in_file, size = psnr(from_quantized(coded)), len(encode_network(coded))
+    in_file, size = problem.psnr(from_quantized(coded)), len(encode_network(coded))
     yield architecture.parameters
     yield from (f"{fitted:.2f}", f"{in_file:.2f}", f"{fitted - in_file:.2f}")
     yield from (size, f"{8 * size / architecture.parameters:.2f}")

@@ -26,7 +26,11 @@ BITS_PER_WEIGHT = 5.3
 _DEPTHS = ((800, 6), (300, 5), (120, 4), (0, 2))
 """Hidden layers by number of weights: deep networks need some width to work with."""
 
-_ENCODER_LAYERS = 2
+_ENCODER_SHAPES = ((12, 2, 1.0), (0, 1, 0.7))
+"""By number of experts, the layers they share, and the experts' width to that of these. A wide first
+layer has more frequencies; many experts see few voxels each, and are better off sharing more
+(docs/design.md, "What experts share")."""
+
 _WEIGHTS_OF_AN_EXPERT = 6_000
 _LEAST_WEIGHTS_OF_A_MIXTURE = 12_000
 """Experts stay of one size, and with the budget their number grows; below this a single network is
@@ -254,13 +258,14 @@ def _experts(network_bytes: int) -> int:
 
 
 def _mixture(coordinates: int, choice: NetworkChoice, experts: int, layers: int) -> _Shape:
-    encoder_layers = min(_ENCODER_LAYERS, layers - 1)
     neural = choice.settled is Partition.NEURAL_EXPERTS
+    shared, share = next((n, share) for least, n, share in _ENCODER_SHAPES if experts >= least)
+    encoder_layers = min(shared, layers - 1)
 
     def make(widths: list[int]) -> Architecture:
         active = choice.active_experts or 1
         if neural:
-            own = Stack(min(_GATE_LAYERS, encoder_layers), widths[2])
+            own = Stack(min(_GATE_LAYERS, layers - 1), widths[2])
             gate = Gate(own, Stack(1, widths[2]), active)
         else:
             gate = Gate(
@@ -275,7 +280,8 @@ def _mixture(coordinates: int, choice: NetworkChoice, experts: int, layers: int)
             gate,
         )
 
-    return _Shape(make, (1.0, 1.0, _GATE_SHARE) if neural else (1.0, 1.0))
+    widths = (1.0, share, share * _GATE_SHARE)
+    return _Shape(make, widths if neural else widths[:2])
 
 
 def _octree(

@@ -1,0 +1,332 @@
+"""What each part of the mixture is worth: networks fitted for equal processor time, in equal bytes.
+
+Every row is fitted on one thread for --seconds of processor time, quantized to the bytes of
+--ratio, and measured as the network of the coded integers. Results go to a CSV file, a line each;
+what is there already is not measured again, so that a run can be interrupted, and others can share
+the work. Prints a Markdown table. The volumes are looked for in --data, by default the folder in
+INRCODEC_DATA or ../shared/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from measuring import Problem, add_data_option, path_of
+from torch import Tensor
+
+from inrcodec import planner
+from inrcodec.architecture import Activation, Architecture, Gate, Mixture, Partition, Stack
+from inrcodec.entropy.network import encode_network
+from inrcodec.fitting import fit, pretraining, routing
+from inrcodec.fitting.deadline import Deadline
+from inrcodec.fitting.importance import cell_variation
+from inrcodec.fitting.quantize import quantize
+from inrcodec.model import stack
+from inrcodec.model.inr import INR
+from inrcodec.model.moe import MoEINR
+from inrcodec.model.network import from_quantized, initialized
+from inrcodec.model.sine import TURN
+from inrcodec.planner import Allocation, NetworkChoice
+
+TUNING_STEPS = 100
+GATE_WIDTH = 16
+
+Patches = list[tuple[Any, str, Any]]
+"""Module, name, and what is there instead."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network, and one way of fitting it."""
+
+    name: str
+    network: NetworkChoice
+    gate: Callable[[Mixture], Gate] | None = None
+    pretrained: bool = True
+    patches: Patches = field(default_factory=list)
+    batch: int | None = None
+    prepare: Callable[[INR], None] | None = None
+
+
+def gate_on_features(mixture: Mixture) -> Gate:
+    """MoEC's: a ReLU network of two layers and a linear map on the shared encoder's features."""
+    return Gate(Stack(0, 0), Stack(2, GATE_WIDTH), mixture.gate.active)
+
+
+def gate_on_its_own(mixture: Mixture) -> Gate:
+    """Neural Experts' without the features of the experts' encoder."""
+    return replace(mixture.gate, reads_features=False)
+
+
+class PapersAdam:
+    """Adam or Adamax on every weight, at one rate for weights that are divided by w0 = 30 and make
+    0 to 100 of the volume's values; ``decay``: the rate's at the end of the fit."""
+
+    def __init__(self, model: INR, _: float, kind: Any, rate: float, decay: float) -> None:
+        heads = [parameter for head in model.heads() for parameter in head.parameters()]
+        gate = model.gate_parameters()
+        apart = {id(parameter) for parameter in (*heads, *gate)}
+        sines = [parameter for parameter in model.parameters() if id(parameter) not in apart]
+        self._decay = decay
+        groups = [
+            {"params": sines, "base": rate * 30 / TURN},
+            {"params": heads, "base": rate / 50},
+            {"params": gate, "base": rate},
+        ]
+        self._adam = kind([group for group in groups if group["params"]], lr=rate)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def step(self, share: float, _: object) -> None:
+        for group in self._adam.param_groups:
+            group["lr"] = group["base"] * self._decay**share
+        self._adam.step()
+
+
+def papers_training(kind: Any, rate: float, decay: float) -> Patches:
+    def optimizer(model: INR, deviation: float) -> PapersAdam:
+        return PapersAdam(model, deviation, kind, rate, decay)
+
+    return [
+        (fit, "MuonAdam", optimizer),
+        (fit, "learning_rate", lambda step, share: share),
+        (stack, "FIRST_LAYER_TURNS", 30 / TURN),
+    ]
+
+
+@torch.no_grad()
+def as_in_the_papers(model: INR) -> None:
+    """Heads as SIREN begins them with 30 in front, on values of 0 to 100."""
+    for head in model.heads():
+        bound = math.sqrt(6 / head.in_features) / 30 / 50
+        head.weight.uniform_(-bound, bound)
+        head.bias.fill_(-1)
+
+
+MOEC = NetworkChoice(Partition.MOEC)
+NEURAL = NetworkChoice(Partition.NEURAL_EXPERTS)
+OCTREE = NetworkChoice(Partition.OCTREE)
+
+ROWS = [
+    Row("single", NetworkChoice(Partition.SINGLE)),
+    Row("single, FINER", NetworkChoice(Partition.SINGLE, activation=Activation.FINER)),
+    Row("MoEC", MOEC),
+    Row("MoEC, FINER", replace(MOEC, activation=Activation.FINER)),
+    *(
+        Row(f"MoEC, {experts} experts", replace(MOEC, experts=experts))
+        for experts in (2, 4, 8, 16)
+    ),
+    Row("MoEC, top-2", replace(MOEC, active_experts=2)),
+    Row("MoEC without balancing loss", MOEC, patches=[(routing, "BALANCE_WEIGHT", 0.0)]),
+    Row("MoEC without capacity", MOEC, patches=[(routing, "CAPACITY", 1e3)]),
+    Row("MoEC without stages", MOEC, patches=[(routing, "GATE_SHARE", 1.0), (fit, "GATE_SHARE", 1.0)]),
+    Row("MoEC without pretraining", MOEC, pretrained=False),
+    Row(
+        "MoEC, random pretraining",
+        MOEC,
+        patches=[(pretraining, "balanced_boxes", lambda voxels, lengths, experts: (
+            pretraining.random_cells(len(lengths), experts, torch.Generator().manual_seed(0))))],
+    ),
+    Row("MoEC, gate on features", MOEC, gate=gate_on_features),
+    Row("Neural Experts", NEURAL),
+    Row("Neural Experts without pretraining", NEURAL, pretrained=False),
+    Row("Neural Experts, gate without features", NEURAL, gate=gate_on_its_own),
+    Row("octree", OCTREE),
+    Row("octree by importance", replace(OCTREE, allocation=Allocation.IMPORTANCE)),
+    Row(
+        "MoEC, the paper's training",
+        MOEC,
+        gate=gate_on_features,
+        patches=papers_training(torch.optim.Adam, 5e-4, 0.1),
+        batch=200_000,
+        prepare=as_in_the_papers,
+    ),
+    Row(
+        "octree, TINC's training",
+        OCTREE,
+        patches=papers_training(torch.optim.Adamax, 1e-3, 1.0),
+        batch=262_144,
+        prepare=as_in_the_papers,
+    ),
+]  # fmt: skip
+
+
+class ProcessorTime(Deadline):
+    """Ends after that much of this process's time, whatever else the machine does."""
+
+    def __init__(self, seconds: float) -> None:
+        self._limit, self._begin = seconds, time.process_time()
+        self.steps = -1
+        """Finished: a fit asks at the beginning of each."""
+
+    def share(self) -> float:
+        self.steps += 1
+        return (time.process_time() - self._begin) / self._limit
+
+
+@contextmanager
+def patched(patches: Patches) -> Iterator[None]:
+    with ExitStack() as undo:
+        for module, name, value in patches:
+            undo.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
+def architecture_of(row: Row, problem: Problem, ratio: int) -> Architecture:
+    values, shape = problem.values, problem.header.shape
+    found = planner.plan_architecture(
+        problem.room(ratio),
+        problem.coordinates,
+        row.network,
+        lambda level: cell_variation(values, shape, level),
+    )
+    if row.gate is not None:
+        assert isinstance(found, Mixture)
+        found = replace(found, gate=row.gate(found))
+    return found
+
+
+def measured(row: Row, problem: Problem, ratio: int, seconds: float, seed: int) -> dict[str, Any]:
+    architecture = architecture_of(row, problem, ratio)
+    effort = planner.plan_effort(planner.Preset.FAST, architecture, problem.header.voxels)
+    sampler = problem.sampler(seed)
+    generator = torch.Generator().manual_seed(seed)
+    with patched(row.patches):
+        deadline = ProcessorTime(seconds)
+        model = initialized(architecture, sampler.mean, sampler.deviation, generator)
+        if row.prepare is not None:
+            row.prepare(model)
+        if isinstance(model, MoEINR) and row.pretrained:
+            pretraining.pretrain_gate(model, sampler, generator)
+        fit.fit(model, sampler, 10**9, row.batch or effort.batch, ignore, deadline=deadline)
+        fitted = problem.psnr(model)
+        coded = quantize(
+            model,
+            sampler,
+            problem.room(ratio),
+            lambda candidate: len(encode_network(candidate)),
+            TUNING_STEPS,
+            effort.batch,
+            ignore,
+        )
+    return {
+        "weights": architecture.parameters,
+        "steps": deadline.steps,
+        "float": round(fitted, 3),
+        "file": round(problem.psnr(from_quantized(coded)), 3),
+        "bytes": len(encode_network(coded)),
+    }
+
+
+def ignore(*_: object) -> None:
+    """No progress is shown."""
+
+
+COLUMNS = (
+    "volume",
+    "ratio",
+    "seconds",
+    "seed",
+    "row",
+    "weights",
+    "steps",
+    "float",
+    "file",
+    "bytes",
+)
+KEY = COLUMNS[:5]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "volumes", nargs="*", default=["ct_head", "mr_t1_brain_crop", "microscopy_mouse_brain"]
+    )
+    parser.add_argument("--ratio", type=int, default=1024)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--rows", default="", help="only those whose name has this in it")
+    parser.add_argument("--out", type=Path, default="docs/benchmarks/ablation.csv")
+    add_data_option(parser)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in options.volumes:
+        problem = None
+        for seed in map(int, options.seeds.split(",")):
+            for row in ROWS:
+                key = dict(
+                    zip(
+                        KEY,
+                        map(str, (name, options.ratio, options.seconds, seed, row.name)),
+                        strict=True,
+                    )
+                )
+                if options.rows not in row.name or key in (
+                    {k: line[k] for k in KEY} for line in lines(options.out)
+                ):
+                    continue
+                problem = problem or Problem(path_of(name, options.data))
+                append(
+                    options.out, key | measured(row, problem, options.ratio, options.seconds, seed)
+                )
+    print_table(lines(options.out))
+
+
+def lines(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(line)
+
+
+def print_table(measurements: list[dict[str, str]]) -> None:
+    """A line a row, a column a volume: the mean over the seeds, and half of their spread."""
+    volumes = list(dict.fromkeys((m["volume"], m["ratio"], m["seconds"]) for m in measurements))
+    print(
+        "| |"
+        + "".join(f" {name}, {ratio}x, {seconds} s |" for name, ratio, seconds in volumes)
+        + " mean |"
+    )
+    print("|---|" + "---|" * (len(volumes) + 1))
+    for name in [row.name for row in ROWS]:
+        cells, means = [], []
+        for volume in volumes:
+            found = [
+                float(m["file"])
+                for m in measurements
+                if (m["volume"], m["ratio"], m["seconds"]) == volume and m["row"] == name
+            ]
+            if not found:
+                cells.append("")
+                continue
+            means.append(statistics.mean(found))
+            half = (max(found) - min(found)) / 2
+            cells.append(f"{means[-1]:.2f}" + (f" ± {half:.2f}" if len(found) > 1 else ""))
+        if means:
+            mean = f"{statistics.mean(means):.2f}" if len(means) == len(volumes) else ""
+            print(f"| {name} | " + " | ".join(cells) + f" | {mean} |")
+
+
+if __name__ == "__main__":
+    main()
