@@ -1,10 +1,10 @@
 """What each part of the mixture is worth: networks fitted for equal processor time, in equal bytes.
 
-Every row is fitted on one thread for --seconds of processor time, quantized to the bytes of
---ratio, and measured as the network of the coded integers. Results go to a CSV file, a line each;
-what is there already is not measured again, so that a run can be interrupted, and others can share
-the work. Prints a Markdown table. The volumes are looked for in --data, by default the folder in
-INRCODEC_DATA or ../shared/data.
+Every row is a network of the planner's size for --ratio, fitted on one thread for --seconds of
+processor time and measured in float; those marked as coded are quantized to the very bytes too, and
+measured as the network of the coded integers. Results go to a CSV file, a line each; what is there
+already is not measured again. Prints Markdown tables. The volumes are looked for in --data, by
+default the folder in INRCODEC_DATA or ../shared/data.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -39,7 +40,6 @@ from inrcodec.model.network import from_quantized, initialized
 from inrcodec.model.sine import TURN
 from inrcodec.planner import Allocation, NetworkChoice
 
-TUNING_STEPS = 100
 GATE_WIDTH = 16
 
 Patches = list[tuple[Any, str, Any]]
@@ -57,6 +57,7 @@ class Row:
     patches: Patches = field(default_factory=list)
     batch: int | None = None
     prepare: Callable[[INR], None] | None = None
+    coded: bool = False
 
 
 def gate_on_features(mixture: Mixture) -> Gate:
@@ -70,10 +71,12 @@ def gate_on_its_own(mixture: Mixture) -> Gate:
 
 
 class PapersAdam:
-    """Adam or Adamax on every weight, at one rate for weights that are divided by w0 = 30 and make
-    0 to 100 of the volume's values; ``decay``: the rate's at the end of the fit."""
+    """Adam or Adamax on every weight, at one rate for weights that w0 = 30 multiplies; ``scale``:
+    the units of the network's output in one of ours; ``decay``: of the rate, by the end."""
 
-    def __init__(self, model: INR, _: float, kind: Any, rate: float, decay: float) -> None:
+    def __init__(
+        self, model: INR, kind: Any, rate: float, *, scale: float, decay: float = 1.0
+    ) -> None:
         heads = [parameter for head in model.heads() for parameter in head.parameters()]
         gate = model.gate_parameters()
         apart = {id(parameter) for parameter in (*heads, *gate)}
@@ -81,7 +84,7 @@ class PapersAdam:
         self._decay = decay
         groups = [
             {"params": sines, "base": rate * 30 / TURN},
-            {"params": heads, "base": rate / 50},
+            {"params": heads, "base": rate / scale},
             {"params": gate, "base": rate},
         ]
         self._adam = kind([group for group in groups if group["params"]], lr=rate)
@@ -95,43 +98,45 @@ class PapersAdam:
         self._adam.step()
 
 
-def papers_training(kind: Any, rate: float, decay: float) -> Patches:
-    def optimizer(model: INR, deviation: float) -> PapersAdam:
-        return PapersAdam(model, deviation, kind, rate, decay)
-
+def training(optimizer: Callable[[INR], PapersAdam]) -> Patches:
     return [
-        (fit, "MuonAdam", optimizer),
+        (fit, "MuonAdam", lambda model, deviation: optimizer(model)),
         (fit, "learning_rate", lambda step, share: share),
         (stack, "FIRST_LAYER_TURNS", 30 / TURN),
     ]
 
 
 @torch.no_grad()
-def as_in_the_papers(model: INR) -> None:
-    """Heads as SIREN begins them with 30 in front, on values of 0 to 100."""
+def heads_for_0_to_100(model: INR) -> None:
+    """Heads as SIREN begins them with w0 = 30, on values of 0 to 100."""
     for head in model.heads():
         bound = math.sqrt(6 / head.in_features) / 30 / 50
         head.weight.uniform_(-bound, bound)
         head.bias.fill_(-1)
 
 
-MOEC = NetworkChoice(Partition.MOEC)
-NEURAL = NetworkChoice(Partition.NEURAL_EXPERTS)
+MOEC_TRAINING = partial(PapersAdam, kind=torch.optim.Adam, rate=5e-4, decay=0.1)
+TINC_TRAINING = partial(PapersAdam, kind=torch.optim.Adamax, rate=1e-3)
+"""https://github.com/RichealYoung/TINC, opt/SingleTask/default.yaml."""
+
+MOEC = NetworkChoice(Partition.MOEC, experts=4)
+NEURAL = NetworkChoice(Partition.NEURAL_EXPERTS, experts=4)
 OCTREE = NetworkChoice(Partition.OCTREE)
 
 ROWS = [
-    Row("single", NetworkChoice(Partition.SINGLE)),
+    Row("single", NetworkChoice(Partition.SINGLE), coded=True),
     Row("single, FINER", NetworkChoice(Partition.SINGLE, activation=Activation.FINER)),
-    Row("MoEC", MOEC),
+    Row("MoEC, 4 experts", MOEC, coded=True),
     Row("MoEC, FINER", replace(MOEC, activation=Activation.FINER)),
     *(
         Row(f"MoEC, {experts} experts", replace(MOEC, experts=experts))
-        for experts in (2, 4, 8, 16)
+        for experts in (2, 8, 16)
     ),
     Row("MoEC, top-2", replace(MOEC, active_experts=2)),
     Row("MoEC without balancing loss", MOEC, patches=[(routing, "BALANCE_WEIGHT", 0.0)]),
     Row("MoEC without capacity", MOEC, patches=[(routing, "CAPACITY", 1e3)]),
-    Row("MoEC without stages", MOEC, patches=[(routing, "GATE_SHARE", 1.0), (fit, "GATE_SHARE", 1.0)]),
+    Row("MoEC without stages", MOEC, patches=[(fit, "GATE_SHARE", 1.0),
+                                              (routing, "GATE_SHARE", 1.0)]),
     Row("MoEC without pretraining", MOEC, pretrained=False),
     Row(
         "MoEC, random pretraining",
@@ -140,25 +145,27 @@ ROWS = [
             pretraining.random_cells(len(lengths), experts, torch.Generator().manual_seed(0))))],
     ),
     Row("MoEC, gate on features", MOEC, gate=gate_on_features),
-    Row("Neural Experts", NEURAL),
+    Row("Neural Experts, 4 experts", NEURAL, coded=True),
     Row("Neural Experts without pretraining", NEURAL, pretrained=False),
     Row("Neural Experts, gate without features", NEURAL, gate=gate_on_its_own),
-    Row("octree", OCTREE),
+    Row("octree", OCTREE, coded=True),
     Row("octree by importance", replace(OCTREE, allocation=Allocation.IMPORTANCE)),
-    Row(
-        "MoEC, the paper's training",
-        MOEC,
-        gate=gate_on_features,
-        patches=papers_training(torch.optim.Adam, 5e-4, 0.1),
-        batch=200_000,
-        prepare=as_in_the_papers,
-    ),
-    Row(
-        "octree, TINC's training",
-        OCTREE,
-        patches=papers_training(torch.optim.Adamax, 1e-3, 1.0),
-        batch=262_144,
-        prepare=as_in_the_papers,
+    *(
+        Row(
+            f"{name}{scaled}",
+            network,
+            gate=gate,
+            patches=training(partial(optimizer, scale=scale)),
+            batch=batch,
+            prepare=prepare,
+        )
+        for name, network, gate, optimizer, batch in (
+            ("MoEC, the paper's training", MOEC, gate_on_features, MOEC_TRAINING, 200_000),
+            ("octree, TINC's training", OCTREE, None, TINC_TRAINING, 262_144),
+        )
+        for scaled, scale, prepare in (
+            ("", 50, heads_for_0_to_100), (", values of -1 to 1", 1, None)
+        )
     ),
 ]  # fmt: skip
 
@@ -211,23 +218,24 @@ def measured(row: Row, problem: Problem, ratio: int, seconds: float, seed: int) 
         if isinstance(model, MoEINR) and row.pretrained:
             pretraining.pretrain_gate(model, sampler, generator)
         fit.fit(model, sampler, 10**9, row.batch or effort.batch, ignore, deadline=deadline)
-        fitted = problem.psnr(model)
+    line = {
+        "weights": architecture.parameters,
+        "steps": deadline.steps,
+        "float": round(problem.psnr(model), 3),
+    }
+    if row.coded:
         coded = quantize(
             model,
             sampler,
             problem.room(ratio),
             lambda candidate: len(encode_network(candidate)),
-            TUNING_STEPS,
+            effort.tuning_steps,
             effort.batch,
             ignore,
         )
-    return {
-        "weights": architecture.parameters,
-        "steps": deadline.steps,
-        "float": round(fitted, 3),
-        "file": round(problem.psnr(from_quantized(coded)), 3),
-        "bytes": len(encode_network(coded)),
-    }
+        line["file"] = round(problem.psnr(from_quantized(coded)), 3)
+        line["bytes"] = len(encode_network(coded))
+    return line
 
 
 def ignore(*_: object) -> None:
@@ -235,17 +243,8 @@ def ignore(*_: object) -> None:
 
 
 COLUMNS = (
-    "volume",
-    "ratio",
-    "seconds",
-    "seed",
-    "row",
-    "weights",
-    "steps",
-    "float",
-    "file",
-    "bytes",
-)
+    "volume", "ratio", "seconds", "seed", "row", "weights", "steps", "float", "file", "bytes",
+)  # fmt: skip
 KEY = COLUMNS[:5]
 
 
@@ -266,22 +265,16 @@ def main() -> None:
         problem = None
         for seed in map(int, options.seeds.split(",")):
             for row in ROWS:
-                key = dict(
-                    zip(
-                        KEY,
-                        map(str, (name, options.ratio, options.seconds, seed, row.name)),
-                        strict=True,
-                    )
-                )
-                if options.rows not in row.name or key in (
-                    {k: line[k] for k in KEY} for line in lines(options.out)
-                ):
+                own = name, options.ratio, options.seconds, seed, row.name
+                key = dict(zip(KEY, map(str, own), strict=True))
+                known = [{k: line[k] for k in KEY} for line in lines(options.out)]
+                if options.rows not in row.name or key in known:
                     continue
                 problem = problem or Problem(path_of(name, options.data))
-                append(
-                    options.out, key | measured(row, problem, options.ratio, options.seconds, seed)
-                )
-    print_table(lines(options.out))
+                found = measured(row, problem, options.ratio, options.seconds, seed)
+                append(options.out, key | found)
+    for column in ("float", "file"):
+        print_table(lines(options.out), column)
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -300,8 +293,9 @@ def append(path: Path, line: dict[str, Any]) -> None:
         writer.writerow(line)
 
 
-def print_table(measurements: list[dict[str, str]]) -> None:
+def print_table(measurements: list[dict[str, str]], column: str) -> None:
     """A line a row, a column a volume: the mean over the seeds, and half of their spread."""
+    measurements = [m for m in measurements if m[column]]
     volumes = list(dict.fromkeys((m["volume"], m["ratio"], m["seconds"]) for m in measurements))
     print(
         "| |"
@@ -313,7 +307,7 @@ def print_table(measurements: list[dict[str, str]]) -> None:
         cells, means = [], []
         for volume in volumes:
             found = [
-                float(m["file"])
+                float(m[column])
                 for m in measurements
                 if (m["volume"], m["ratio"], m["seconds"]) == volume and m["row"] == name
             ]

@@ -19,7 +19,7 @@ LAYERS = (
     {"architecture", "device", "metrics", "output"},
     {"planner", "quantization"},
     {"bitstream", "volume"},
-    {"entropy", "exact", "model"},
+    {"entropy", "exact", "file_size", "model"},
     {"fitting"},
     {"decoder", "info", "quality_search"},
     {"encoding", "pair", "reader"},

@@ -21,6 +21,7 @@ from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
 from inrcodec.decoder import parse_content, sample
 from inrcodec.entropy.network import encode_network
 from inrcodec.errors import BudgetError, InputError
+from inrcodec.file_size import FileSize
 from inrcodec.fitting.checkpoint import Checkpoint
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.fit import Report, fit
@@ -59,33 +60,13 @@ ALWAYS_ALLOWED = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class EncodeReport:
+class EncodeReport(FileSize):
     """What was written, and how good it is: measured on the decoded file, never on the float
-    network. ``seconds`` has an entry a stage; ``architecture`` is None for a volume of one value.
-    """
+    network."""
 
-    header: VolumeHeader
-    file_bytes: int
-    chunk_bytes: dict[str, int]
-    architecture: Architecture | None
     quality: Quality
     seconds: dict[str, float]
-
-    @property
-    def ratio(self) -> float:
-        """Bytes of the stored voxels over bytes of the file."""
-        return self.header.raw_bytes / self.file_bytes
-
-    @property
-    def bits_per_voxel(self) -> float:
-        return 8 * self.file_bytes / self.header.voxels
-
-    @property
-    def bits_per_weight(self) -> float | None:
-        """Bits of the network chunk for each of its weights."""
-        if self.architecture is None:
-            return None
-        return 8 * self.chunk_bytes["N"] / self.architecture.parameters
+    """An entry a stage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from inrcodec.bitstream.architecture import read_architecture
 from inrcodec.bitstream.container import MAGIC, ChunkType, chunk_sizes, parse_container
 from inrcodec.bitstream.geometry import decode_geometry
 from inrcodec.bitstream.primitives import ByteReader
-from inrcodec.bitstream.volume_header import VolumeHeader, decode_volume_header
+from inrcodec.bitstream.volume_header import decode_volume_header
 from inrcodec.errors import BitstreamError
+from inrcodec.file_size import FileSize
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.volume.geometry import NiftiGeometry, bits_to_float
 
@@ -22,34 +23,13 @@ _AXES = "xyzt"
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
-    """The headers of a ``.moec`` file. ``architecture`` is None for a volume of one value."""
+class Info(FileSize):
+    """The headers of a ``.moec`` file."""
 
     format_version: int
-    file_bytes: int
-    header: VolumeHeader
     geometry: NiftiGeometry
-    architecture: Architecture | None
-    chunk_bytes: dict[str, int]
-    """Bytes of each chunk, framing included, by its letter."""
     modality: str | None = None
     """Of a volume that was DICOM (CT, MR, ...); None of one that was NIfTI."""
-
-    @property
-    def ratio(self) -> float:
-        """Bytes of the stored voxels over bytes of the file."""
-        return self.header.raw_bytes / self.file_bytes
-
-    @property
-    def bits_per_voxel(self) -> float:
-        return 8 * self.file_bytes / self.header.voxels
-
-    @property
-    def bits_per_weight(self) -> float | None:
-        """Bits of the network chunk for each of its weights."""
-        if self.architecture is None:
-            return None
-        return 8 * self.chunk_bytes["N"] / self.architecture.parameters
 
     @property
     def has_full_header(self) -> bool:

@@ -27,8 +27,8 @@ _DEPTHS = ((800, 6), (300, 5), (120, 4), (0, 2))
 """Hidden layers by number of weights: deep networks need some width to work with."""
 
 _ENCODER_SHAPES = ((12, 2, 1.0), (0, 1, 0.7))
-"""By number of experts, the layers they share, and the experts' width to that of these. A wide first
-layer has more frequencies; many experts see few voxels each, and are better off sharing more
+"""By number of experts, the layers that they share, and the experts' width to that of these. A wide
+first layer has more frequencies; many experts see few voxels each, and are better off sharing more
 (docs/design.md, "What experts share")."""
 
 _WEIGHTS_OF_AN_EXPERT = 6_000

@@ -38,7 +38,7 @@ from inrcodec.quantization import (
 
 ROUNDS = 6
 TRIMMED_ROUNDS = 2
-TUNING_RATE = 1e-3
+TUNING_RATE = 4e-4
 """Adam's rate for the free weights, in turns."""
 
 _FILL = 0.997
