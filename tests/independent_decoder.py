@@ -1,12 +1,13 @@
 """A second decoder of `.moec` files, to show that docs/format.md says all there is to say.
 
-It was written from docs/format.md alone and imports nothing from the package. It follows the
-document: the same order, the same names, its formulas as they stand there. It is slow, and that is
-all right: what the document defines in integers of unlimited size is computed in Python's own, or
-in numpy's int64 where a comment says why no value leaves its range.
+It was written from docs/format.md alone and imports nothing from the package but the two lists that
+the document's "Chunk D" names. It follows the document: the same order, the same names, its
+formulas as they stand there. It is slow, and that is all right: what the document defines in
+integers of unlimited size is computed in Python's own, or in numpy's int64 where a comment says why
+no value leaves its range.
 
-`decode` gives the voxels and the geometry, and raises `ValueError` for whatever the document tells
-a reader to reject.
+`decode` gives the voxels and the geometry or the attributes of a DICOM series, and raises
+`ValueError` for whatever the document tells a reader to reject.
 """
 
 # The names of the document's formulas are kept, capital letters included.
@@ -19,7 +20,9 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -27,11 +30,18 @@ from typing import Any
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_VR
+
+from inrcodec.bitstream.dicom_terms import ATTRIBUTES, TERMS
 
 Integers = NDArray[np.int64]
 # An array of Python's own integers.
 Unlimited = NDArray[np.object_]
 Geometry = dict[str, int | bool | bytes]
+# A dataset of DICOM, by keyword: bytes, or a list of items of a sequence, of numbers or of texts.
+Attributes = dict[str, Any]
+# Elements in Explicit VR Little Endian, by tag.
+Elements = dict[int, bytes]
 
 
 def require(condition: bool, reason: str) -> None:
@@ -132,9 +142,10 @@ def read_container(data: bytes) -> dict[str, bytes]:
     file.end()
     types = [chunk.type for chunk in chunks]
     require(len(set(types)) == len(types), "a chunk type occurs twice")
-    known = [chunk for chunk in chunks if chunk.type in "VGNm"]
-    require("".join(chunk.type for chunk in known) in ("VGN", "VGNm"), "chunks miss or misplaced")
-    require(all(t in "VGN" or t.islower() for t in types), "a critical chunk is unknown")
+    known = [chunk for chunk in chunks if chunk.type in "VGDNm"]
+    order = "".join(chunk.type for chunk in known).removesuffix("m")
+    require(order in ("VGN", "VDN"), "chunks miss or misplaced")
+    require(all(t in "VGDN" or t.islower() for t in types), "a critical chunk is unknown")
     return {chunk.type: chunk.payload for chunk in known}
 
 
@@ -426,6 +437,142 @@ def quaternion_affine(fields: Geometry, w: int) -> dict[str, float]:
         "srow_z[1]": 2 * (c * d + a * b) * y,
         "srow_z[2]": (a * a + d * d - b * b - c * c) * z,
     }
+
+
+# Chunk D (DICOM)
+
+LEVELS = 6
+MOST_DIGITS = 14
+
+
+@dataclass
+class Dicom:
+    """The attributes that all planes have alike and those of each plane, axis 2 fastest."""
+
+    one_file: bool
+    shared: Attributes
+    planes: list[Attributes]
+
+
+def number_of_planes(lengths: tuple[int, ...]) -> tuple[int, int]:
+    """Z and T."""
+    require(len(lengths) >= 3, "a DICOM series has at least 3 axes")
+    Z, T = (*lengths, 1)[2:4]
+    require(Z * T <= LIMIT_PLANES, "the planes are over the limit")
+    return Z, T
+
+
+def read_dicom(payload: bytes, lengths: tuple[int, ...]) -> Dicom:
+    Z, T = number_of_planes(lengths)
+    chunk = Reader(payload)
+    flags = chunk.u8()
+    require(flags < 2, "reserved flags are set")
+    series = Dicom(flags == 1, read_dataset(chunk, LEVELS), [{} for _ in range(Z * T)])
+    for _ in range(chunk.varint()):
+        read_column(chunk, Z, T, series.planes)
+    chunk.end()
+    return series
+
+
+def read_attribute(chunk: Reader) -> str:
+    number = chunk.u8()
+    require(number < len(ATTRIBUTES), "an attribute has no number")
+    return ATTRIBUTES[number]
+
+
+def representation(keyword: str) -> str:
+    """Of the value: bytes, a sequence, decimals, integers or texts."""
+    vr = dictionary_VR(keyword)
+    kinds = {"SQ": "SQ", **dict.fromkeys(("OB", "OW", "OB or OW", "US or OW"), "bytes")}
+    kinds |= dict.fromkeys(("DS", "FD", "FL"), "decimals")
+    kinds |= dict.fromkeys(("IS", "US", "SS", "UL", "SL", "UV", "SV", "US or SS"), "integers")
+    return kinds.get(vr, "texts")
+
+
+def read_dataset(chunk: Reader, levels: int) -> Attributes:
+    """A dataset, of whose sequences no more than so many lie within each other."""
+    require(levels >= 0, "sequences are nested too deep")
+    dataset: Attributes = {}
+    for _ in range(chunk.varint()):
+        keyword = read_attribute(chunk)
+        require(keyword not in dataset, "an attribute occurs twice")
+        dataset[keyword] = read_value(chunk, keyword, levels)
+    return dataset
+
+
+def read_value(chunk: Reader, keyword: str, levels: int) -> Any:
+    kind = representation(keyword)
+    count = chunk.varint()
+    if kind == "bytes":
+        return chunk.take(count)
+    if kind == "SQ":
+        return [read_dataset(chunk, levels - 1) for _ in range(count)]
+    read = {"decimals": read_decimal, "integers": Reader.svarint, "texts": read_term}[kind]
+    return [read(chunk) for _ in range(count)]
+
+
+def read_term(chunk: Reader) -> str:
+    number = chunk.varint()
+    require(number < len(TERMS), "a text has no number")
+    return TERMS[number]
+
+
+def read_decimal(chunk: Reader) -> Fraction | float:
+    c = chunk.varint()
+    if c == 15:
+        return chunk.f64()
+    require(c % 16 <= MOST_DIGITS, "a decimal is reserved")
+    return Fraction(unzigzag(c // 16), 10 ** (c % 16))
+
+
+def read_column(chunk: Reader, Z: int, T: int, planes: list[Attributes]) -> None:
+    length = chunk.varint()
+    require(1 <= length <= LEVELS, "neither 1 to 6 attributes on a path")
+    path = [read_attribute(chunk) for _ in range(length)]
+    require(all(representation(name) == "SQ" for name in path[:-1]), "a path without sequences")
+    form = chunk.u8()
+    require(form < 8, "the form of a column is reserved")
+    values: list[Any] = [None] * (Z * T, Z, T, 1)[form % 4]
+    if form < 4:
+        values = read_numbers(chunk, path[-1], len(values))
+    else:
+        for i in range(len(values)):
+            presence = chunk.u8()
+            require(presence < 2, "a presence is neither 0 nor 1")
+            if presence == 1:
+                values[i] = read_value(chunk, path[-1], LEVELS)
+    for p, plane in enumerate(planes):
+        value = values[(p, p % Z, p // Z, 0)[form % 4]]
+        if value is not None:
+            # A copy, as a later column may lead into the items of a sequence.
+            put(plane, path, deepcopy(value))
+
+
+def put(dataset: Attributes, path: list[str], value: Any) -> None:
+    """Adds a value behind sequences of one item."""
+    for name in path[:-1]:
+        items = dataset.setdefault(name, [{}])
+        require(len(items) == 1, "a path leads through a sequence of other than one item")
+        dataset = items[0]
+    require(path[-1] not in dataset, "an attribute occurs twice")
+    dataset[path[-1]] = value
+
+
+def read_numbers(chunk: Reader, keyword: str, n: int) -> list[list[Fraction | int]]:
+    kind = representation(keyword)
+    require(kind in ("decimals", "integers"), "texts are no numbers")
+    components = []
+    for _ in range(chunk.varint()):
+        head = chunk.u8()
+        require(head < 32 and head % 16 <= MOST_DIGITS, "the head of a component is reserved")
+        require(head % 16 == 0 or kind == "decimals", "an integer has digits")
+        first, difference = chunk.svarint(), chunk.svarint()
+        s = max(n - 1, 1)
+        m = [first + (2 * difference * i + s) // (2 * s) for i in range(n)]
+        if head >= 16:
+            m[1:-1] = [value + chunk.svarint() for value in m[1:-1]]
+        components.append([Fraction(v, 10 ** (head % 16)) if kind == "decimals" else v for v in m])
+    return [[component[i] for component in components] for i in range(n)]
 
 
 # Chunk N (network)
@@ -942,17 +1089,16 @@ def many_lanes(stream: bytes, lanes: int, segments: list[tuple[int, int]]) -> li
 ZSTANDARD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
-def read_metadata(payload: bytes, nifti2: bool) -> bytes:
-    """The original file's header block."""
+def read_metadata(payload: bytes, kind: int) -> bytes:
+    """What is in the frame."""
     chunk = Reader(payload)
-    require(chunk.u8() == 1, "the kind of metadata is reserved")
+    require(chunk.u8() == kind, "the kind of metadata is reserved or of the other geometry")
     data = chunk.rest()
     require(data.startswith(ZSTANDARD_MAGIC), "the metadata is no zstandard frame")
     try:
         frame = zstandard.get_frame_parameters(data)
         require(frame.content_size != zstandard.CONTENTSIZE_UNKNOWN, "no content size")
         require(frame.content_size <= LIMIT_METADATA, "the metadata is over the limit")
-        require(frame.content_size == (540 if nifti2 else 348), "not the size of a header")
         require(frame.dict_id == 0, "the frame uses a dictionary")
         decompressor = zstandard.ZstdDecompressor().decompressobj()
         block = decompressor.decompress(data)
@@ -964,6 +1110,59 @@ def read_metadata(payload: bytes, nifti2: bool) -> bytes:
     return block
 
 
+def read_header_block(payload: bytes, nifti2: bool) -> bytes:
+    """The original file's header block."""
+    block = read_metadata(payload, 1)
+    require(len(block) == (540 if nifti2 else 348), "not the size of a header")
+    return block
+
+
+@dataclass(frozen=True)
+class AllAttributes:
+    """Shared elements and those of each plane, by tag, as they lie in the chunk."""
+
+    one_file: bool
+    shared: Elements
+    planes: list[Elements]
+
+
+def read_all_attributes(payload: bytes, planes: int) -> AllAttributes:
+    frame = Reader(read_metadata(payload, 2))
+    flags = frame.u8()
+    require(flags < 2, "reserved flags are set")
+    shared = read_elements(frame.take(frame.varint()))
+    result = AllAttributes(flags == 1, shared, [{} for _ in range(planes)])
+    require(frame.varint() == planes, "not the planes of the grid")
+    for _ in range(frame.varint()):
+        for plane in result.planes:
+            element = read_elements(frame.take(frame.varint()))
+            require(len(element) <= 1, "a column has two elements for one plane")
+            plane.update(element)
+    frame.end()
+    return result
+
+
+# Of these value representations the length takes 32 bits.
+LONG = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
+
+
+def read_elements(data: bytes) -> Elements:
+    """The elements of a dataset, what is in them not looked at."""
+    reader = Reader(data)
+    elements: Elements = {}
+    while reader.offset < len(data):
+        start = reader.offset
+        tag = reader.uint(2) << 16 | reader.uint(2)
+        require(tag > max(elements, default=-1), "the tags do not ascend")
+        if reader.take(2).decode("latin-1") in LONG:
+            require(reader.uint(2) == 0, "reserved bytes are set")
+            reader.take(reader.u32())
+        else:
+            reader.take(reader.uint(2))
+        elements[tag] = data[start : reader.offset]
+    return elements
+
+
 # Limits
 
 LIMIT_FILE = 2**31
@@ -973,6 +1172,7 @@ LIMIT_EXPERTS = 256
 LIMIT_LAYERS = 64
 LIMIT_WIDTH = 4096
 LIMIT_METADATA = 2**26
+LIMIT_PLANES = 2**16
 LIMIT_WORK = 2**52
 
 
@@ -1001,18 +1201,24 @@ def check_work(network: Network, voxels: int) -> None:
 class File:
     volume: Volume
     voxels: NDArray[Any]
-    geometry: Geometry
-    header_block: bytes | None
+    geometry: Geometry | Dicom
+    metadata: bytes | AllAttributes | None
 
 
 def decode_unverified(data: bytes) -> File:
     """Everything that the file says, its checksum of the voxels not compared."""
     chunks = read_container(data)
     volume = read_volume(chunks["V"])
-    geometry = read_geometry(chunks["G"], volume.lengths)
-    header_block = None
-    if "m" in chunks:
-        header_block = read_metadata(chunks["m"], bool(geometry["NIfTI-2"]))
+    geometry: Geometry | Dicom
+    metadata: bytes | AllAttributes | None = None
+    if "D" in chunks:
+        geometry = read_dicom(chunks["D"], volume.lengths)
+        if "m" in chunks:
+            metadata = read_all_attributes(chunks["m"], len(geometry.planes))
+    else:
+        geometry = read_geometry(chunks["G"], volume.lengths)
+        if "m" in chunks:
+            metadata = read_header_block(chunks["m"], bool(geometry["NIfTI-2"]))
     constant = volume.low == volume.high
     require(constant == (not chunks["N"]), "chunk N is empty if and only if low = high")
     if constant:
@@ -1020,17 +1226,16 @@ def decode_unverified(data: bytes) -> File:
     else:
         network = read_network(chunks["N"], volume)
         line = voxel_values(network_output(network, samples(volume.lengths)), volume)
-    return File(volume, line.reshape(volume.lengths, order="F"), geometry, header_block)
+    return File(volume, line.reshape(volume.lengths, order="F"), geometry, metadata)
 
 
-def decode(data: bytes) -> tuple[NDArray[Any], Geometry]:
-    """The voxels in Fortran order and the geometry of a `.moec` file.
+def decode(data: bytes) -> File:
+    """What a `.moec` file holds: the voxels in Fortran order, the geometry and the metadata.
 
-    The geometry has the header's fields under the document's names, floats as bit patterns, and
-    the original file's header, where chunk m gives it, under "header block".
+    The geometry is that of chunk D, or has the header's fields under the document's names, floats
+    as bit patterns. The metadata is what chunk m gives: the original file's header, or the
+    attributes of its DICOM series.
     """
     file = decode_unverified(data)
     require(voxels_checksum(file.voxels) == file.volume.checksum, "the voxels' checksum differs")
-    if file.header_block is not None:
-        file.geometry["header block"] = file.header_block
-    return file.voxels, file.geometry
+    return file

@@ -9,6 +9,7 @@ import pytest
 from golden.make import CASES, FOLDER, MANIFEST, describe
 
 from inrcodec.decoder import decode_bytes
+from inrcodec.volume.dicom.series import DicomHeader
 
 EXPECTED = json.loads(MANIFEST.read_text())
 
@@ -18,6 +19,10 @@ def test_no_golden_file_is_missing_or_stands_alone() -> None:
     assert len(CASES) >= 20
 
 
+def attributes(header: DicomHeader | None) -> object:
+    return header and (header.shared, list(header.frames), header.enhanced)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_golden_file(name: str) -> None:
     data = (FOLDER / f"{name}.moec").read_bytes()
@@ -25,6 +30,7 @@ def test_golden_file(name: str) -> None:
     assert describe(data, decoded.data) == EXPECTED[name]
     assert decoded.geometry == CASES[name].geometry
     assert decoded.header_block == CASES[name].header_block
+    assert attributes(decoded.dicom) == attributes(CASES[name].dicom)
 
 
 def test_the_worked_example_is_that_of_the_document() -> None:

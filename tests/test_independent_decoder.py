@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import independent_decoder as independent
 import numpy as np
 import pytest
 import zstandard
+from dicom_files import image, save_all
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from independent_decoder import Reader
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as ItemSequence
+from pydicom.valuerep import format_number_as_ds
 
+from inrcodec import encoding
 from inrcodec.architecture import (
     Activation,
     Architecture,
@@ -27,12 +39,18 @@ from inrcodec.architecture import (
     single,
 )
 from inrcodec.bitstream.container import Chunk, ChunkType, write_container
+from inrcodec.bitstream.dicom import decode_dicom_header, encode_dicom_header
 from inrcodec.bitstream.geometry import NiftiGeometry, encode_geometry
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
 from inrcodec.decoder import decode_bytes
+from inrcodec.encoder import Target, encode_volume
 from inrcodec.entropy.network import encode_network
 from inrcodec.errors import BitstreamError
+from inrcodec.limits import DEFAULT_LIMITS
+from inrcodec.planner import Effort
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
+from inrcodec.volume.dicom.series import DicomHeader
+from inrcodec.volume.read import read_volume
 from inrcodec.volume.volume import Volume
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.moec"))
@@ -61,19 +79,76 @@ def package_decode(data: bytes) -> Volume:
 def assert_agree(data: bytes) -> bool:
     """Whether both decoders accept a file; fails if only one does or what they give differs."""
     try:
-        voxels, geometry = independent.decode(data)
+        file = independent.decode(data)
     except ValueError:
         with pytest.raises(BitstreamError):
             package_decode(data)
         return False
     volume = package_decode(data)
-    assert volume.data.dtype == voxels.dtype
-    assert volume.data.shape == voxels.shape
-    assert volume.data.tobytes(order="F") == voxels.tobytes(order="F")
-    header_block = geometry.pop("header block", None)
-    assert geometry == document_fields(volume.geometry)
-    assert volume.header_block == header_block
+    assert volume.data.dtype == file.voxels.dtype
+    assert volume.data.shape == file.voxels.shape
+    assert volume.data.tobytes(order="F") == file.voxels.tobytes(order="F")
+    if isinstance(file.geometry, independent.Dicom):
+        payload = independent.read_container(data)["D"]
+        assert_dicom_agree(payload, file.volume.lengths)
+        if file.metadata is not None:
+            assert volume.dicom == header_of_elements(file.metadata)
+    else:
+        assert file.geometry == document_fields(volume.geometry)
+        assert volume.header_block == file.metadata
     return True
+
+
+def assert_dicom_agree(payload: bytes, lengths: tuple[int, ...]) -> bool:
+    """As `assert_agree`, of a chunk D."""
+    planes = independent.number_of_planes(lengths)
+    try:
+        series = independent.read_dicom(payload, lengths)
+    except ValueError:
+        with pytest.raises(BitstreamError):
+            decode_dicom_header(payload, planes, DEFAULT_LIMITS)
+        return False
+    header = decode_dicom_header(payload, planes, DEFAULT_LIMITS)
+    assert header.enhanced == series.one_file
+    assert plain(header.shared) == plain(series.shared)
+    assert [plain(frame) for frame in header.frames] == [plain(plane) for plane in series.planes]
+    return True
+
+
+def plain(attributes: Dataset | independent.Attributes) -> dict[str, object]:
+    """Values by keyword in the same form, whichever decoder read them."""
+    if isinstance(attributes, Dataset):
+        attributes = {element.keyword: element.value for element in attributes}
+    return {keyword: plain_value(keyword, value) for keyword, value in attributes.items()}
+
+
+def plain_value(keyword: str, value: Any) -> object:
+    """Decimals as texts, to tell -0 from 0 and not NaN from NaN."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, MultiValue | ItemSequence | list):
+        value = [] if value in (None, "") else [value]
+    kind = independent.representation(keyword)
+    if kind == "SQ":
+        return [plain(item) for item in value]
+    if kind != "decimals":
+        return list(value)
+    decimals = [float(v) for v in value]
+    if dictionary_VR(keyword) == "DS":
+        # A DS has at most 16 characters, and the package rounds to that.
+        decimals = [float(format_number_as_ds(v)) if math.isfinite(v) else v for v in decimals]
+    return [str(v) for v in decimals]
+
+
+def header_of_elements(attributes: independent.AllAttributes) -> DicomHeader:
+    """The elements as pydicom reads them."""
+
+    def dataset(elements: independent.Elements) -> Dataset:
+        data = b"".join(elements[tag] for tag in sorted(elements))
+        return read_dataset(BytesIO(data), is_implicit_VR=False, is_little_endian=True)
+
+    frames = tuple(dataset(plane) for plane in attributes.planes)
+    return DicomHeader(dataset(attributes.shared), frames, attributes.one_file)
 
 
 def document_fields(geometry: NiftiGeometry) -> independent.Geometry:
@@ -223,7 +298,7 @@ def test_tables() -> None:
 
 def test_worked_file() -> None:
     assert len(WORKED_FILE) == 60
-    voxels, _ = independent.decode(WORKED_FILE)
+    voxels = independent.decode(WORKED_FILE).voxels
     assert voxels.dtype == np.int16
     assert voxels.tolist() == [249, 131, 93, 189, 216, 243, -13, -77]
     assert independent.voxels_checksum(voxels) == 0x1ACA1378
@@ -676,7 +751,7 @@ def test_ties_of_the_gate(active_experts: int, gate: list[int], first: int, seco
     y1, y2 = (int(independent.S[4 * outputs[i] % 2**14]) << 11 for i in (first, second))
     w = 32736 if active_experts == 2 else 0
     y = (y1 * (2**16 - w) + y2 * w) >> 16
-    voxels, _ = independent.decode(data)
+    voxels = independent.decode(data).voxels
     assert voxels.tolist() == [-(2**12) + ((y + 2**24) * 2**13 + 2**24 >> 25)] * 2
 
 
@@ -691,7 +766,7 @@ def test_saturation(range_of_values: tuple[str, float, float]) -> None:
     dtype, low, high = range_of_values
     data = with_checksum(volume_payload((2,), dtype, low, high), MINIMAL_GEOMETRY, network)
     assert assert_agree(data)
-    voxels, _ = independent.decode(data)
+    voxels = independent.decode(data).voxels
     assert voxels.tolist() == [low, high]
 
 
@@ -720,7 +795,7 @@ def test_each_leaf_makes_the_voxels_of_its_cell(shape: tuple[int, ...]) -> None:
     volume = volume_payload(shape, low=-(2**14), high=2**14)
     data = with_checksum(volume, MINIMAL_GEOMETRY, network)
     assert assert_agree(data)
-    voxels, _ = independent.decode(data)
+    voxels = independent.decode(data).voxels
     for place in np.ndindex(shape):
         pairs = [(p, n) for p, n in zip(place, shape, strict=True) if n > 1]
         cells = [(2 * p + 1) * 2 ** (levels - 1) // (2 * n) for p, n in pairs]
@@ -910,6 +985,165 @@ def test_prediction_by_a_subnormal_product() -> None:
     fields = independent.read_geometry(payload, (2,))
     assert fields["srow_x[1]"] == independent.float_to_bits(2.0**-69, 64)
     assert assert_agree(constant_file(payload))
+
+
+# DICOM
+
+TEXTS = {"UI": independent.TERMS[:3]}
+DECIMALS = ["1.5", "-29.50", "1e5", "-0", "1.5e-20", "0.33333333333333", "-99999999999999"]
+VALUES = {
+    "bytes": st.binary(max_size=5),
+    "decimals": st.lists(st.sampled_from(DECIMALS), max_size=3),
+    "integers": st.lists(st.sampled_from([0, 1, 255, 40000]), max_size=3),
+}
+OF_FRAMES = ("MREchoSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
+
+
+@st.composite
+def datasets(draw: st.DrawFn, levels: int = 2) -> Dataset:
+    dataset = Dataset()
+    for keyword in draw(st.lists(st.sampled_from(independent.ATTRIBUTES), max_size=6)):
+        setattr(dataset, keyword, draw(values_of(keyword, levels)))
+    return dataset
+
+
+def values_of(keyword: str, levels: int = 0, items: int = 0) -> st.SearchStrategy[Any]:
+    """Values of an attribute; of a sequence, at least so many items and at most two."""
+    kind, vr = independent.representation(keyword), dictionary_VR(keyword)
+    if kind == "SQ":
+        most = 2 if levels else items
+        return st.lists(datasets(levels - 1), min_size=items, max_size=most).map(ItemSequence)
+    if vr == "FD":
+        return st.lists(st.floats(width=64), max_size=3)
+    return VALUES.get(kind, st.lists(st.sampled_from(TEXTS.get(vr, ["AXIAL", "00"])), max_size=3))
+
+
+@st.composite
+def dicom_series(draw: st.DrawFn) -> tuple[DicomHeader, tuple[int, ...]]:
+    """A header and a grid: of attributes by plane, by place along one axis, and on a line."""
+    depth, times = draw(st.tuples(st.integers(1, 5), st.integers(1, 3)))
+    frames = [Dataset() for _ in range(depth * times)]
+    for keyword in draw(st.lists(st.sampled_from(independent.ATTRIBUTES), max_size=5, unique=True)):
+        path = draw(st.sampled_from(((), OF_FRAMES[:1], OF_FRAMES[1:])))
+        place = draw(st.sampled_from((lambda p: p, lambda p: p % depth, lambda p: p // depth)))
+        values = draw(
+            st.lists(values_of(keyword, 0, 2), min_size=depth * times, max_size=depth * times)
+        )
+        if independent.representation(keyword) in ("decimals", "integers") and draw(st.booleans()):
+            values = [[3 * k, 100 + k * k // 20] for k in range(depth * times)]
+        for p, frame in enumerate(frames):
+            setattr(at(frame, path), keyword, values[place(p)])
+    header = DicomHeader(draw(datasets()), tuple(frames), draw(st.booleans()))
+    return header, (2, 2, depth) if times == 1 else (2, 2, depth, times)
+
+
+def at(dataset: Dataset, path: Sequence[str]) -> Dataset:
+    """The dataset behind sequences of one item."""
+    for keyword in path:
+        if len(dataset.get(keyword) or []) != 1:
+            setattr(dataset, keyword, ItemSequence([Dataset()]))
+        dataset = dataset[keyword].value[0]
+    return dataset
+
+
+@FEW
+@given(dicom_series(), st.data())
+def test_random_series(
+    header_and_grid: tuple[DicomHeader, tuple[int, ...]], draw: st.DataObject
+) -> None:
+    header, lengths = header_and_grid
+    payload = encode_dicom_header(header, independent.number_of_planes(lengths))
+    assert assert_dicom_agree(payload, lengths)
+    read = independent.read_dicom(payload, lengths)
+    assert plain(read.shared) == plain(header.shared)
+    assert [plain(plane) for plane in read.planes] == [plain(frame) for frame in header.frames]
+    damaged = bytearray(payload)
+    damaged[draw.draw(st.integers(0, len(payload) - 1))] = draw.draw(st.integers(0, 255))
+    assert_dicom_agree(bytes(damaged), lengths)
+    cut = draw.draw(st.integers(0, len(payload) - 1))
+    assert not assert_dicom_agree(payload[:cut], lengths)
+    assert not assert_dicom_agree(payload + b"\0", lengths)
+
+
+@pytest.mark.parametrize(
+    ("valid", "payload"),
+    [
+        (True, "00 00 00"),
+        (True, "01 00 00"),
+        (False, "02 00 00"),
+        (False, "00 00 00 00"),
+        (False, "00 00"),
+        (False, ""),
+        # Modality: CT, the last term, and the first and last number without one.
+        (True, "00 01 01 01 0f 00"),
+        (True, "00 01 01 01 c0 02 00"),
+        (False, "00 01 01 01 c1 02 00"),
+        (False, "00 01 01 01 ff ff ff ff ff ff ff ff ff 01 00"),
+        # The last attribute, the first and last number without one, and one twice.
+        (True, "00 01 6f 00 00"),
+        (False, "00 01 70 00 00"),
+        (False, "00 01 ff 00 00"),
+        (False, "00 02 01 00 01 00 00"),
+        # WindowCenter: 14 digits, an f64, one that is not finite, and reserved ones.
+        (True, "00 01 0c 01 2e 00"),
+        (True, "00 01 0c 01 0f" + struct.pack("<d", 1 / 3).hex() + "00"),
+        (True, "00 01 0c 01 0f" + struct.pack("<d", np.nan).hex() + "00"),
+        (False, "00 01 0c 01 1f 00"),
+        (False, "00 01 0c 01 1f" + struct.pack("<d", 1 / 3).hex() + "00"),
+        # ModalityLUTSequence in itself: 6 and 7 times.
+        (True, "00" + 6 * "01 23 01" + "00 00"),
+        (False, "00" + 7 * "01 23 01" + "00 00"),
+        # WindowCenter on a line, near one, and with what is reserved.
+        (True, "00 00 01 01 0c 00 01 00 02 05"),
+        (True, "00 00 01 01 0c 00 01 1e 02 05 01 02 03 04"),
+        (False, "00 00 01 01 0c 00 01 10 02 05 01 02 03"),
+        (False, "00 00 01 01 0c 00 01 0f 02 05"),
+        (False, "00 00 01 01 0c 00 01 20 02 05"),
+        # AcquisitionNumber with digits; Modality, ModalityLUTSequence and LUTData as numbers.
+        (True, "00 00 01 01 3d 00 01 00 02 05"),
+        (False, "00 00 01 01 3d 00 01 01 02 05"),
+        (False, "00 00 01 01 01 00 01 00 02 05"),
+        (False, "00 00 01 01 23 00 01 00 02 05"),
+        (False, "00 00 01 01 25 00 01 00 02 05"),
+        # The forms of columns: values one by one, a wrong presence, and unknown forms.
+        (True, "00 00 01 01 0c 04 00 00 01 00 01 01 20 00 00"),
+        (True, "00 00 01 01 0c 05 00 01 00 01 01 20"),
+        (True, "00 00 01 01 0c 06 00 01 00"),
+        (True, "00 00 01 01 0c 07 01 00"),
+        (False, "00 00 01 01 0c 07 02 00"),
+        (False, "00 00 01 01 0c 08 01 00 02 05"),
+        (False, "00 00 01 01 0c 80 01 00 02 05"),
+        # Paths: none, too long, through WindowWidth, to an unknown attribute.
+        (True, "00 00 01 06 23 23 23 23 23 0c 03 00"),
+        (False, "00 00 01 00 03 00"),
+        (False, "00 00 01 07 23 23 23 23 23 23 0c 03 00"),
+        (False, "00 00 01 02 0d 0c 03 00"),
+        (False, "00 00 01 02 23 70 07 00"),
+        # One attribute twice, by columns of different planes, and behind none or two items.
+        (False, "00 00 02 01 0c 03 00 01 0c 03 00"),
+        (True, "00 00 02 01 0c 06 01 00 00 01 0c 06 00 01 00"),
+        (True, "00 00 02 01 23 06 01 01 00 00 02 23 0c 06 00 01 00"),
+        (False, "00 00 02 01 23 07 01 00 02 23 0c 03 00"),
+        (False, "00 00 02 01 23 07 01 02 00 00 02 23 0c 03 00"),
+    ],
+)
+def test_fields_of_chunk_d(valid: bool, payload: str) -> None:
+    assert assert_dicom_agree(bytes.fromhex(payload), (2, 2, 3, 2)) == valid
+
+
+def test_whole_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "plan_effort", lambda *_: Effort(20, 2, 1024))
+    volume = read_volume(save_all([image(k) for k in range(5)], tmp_path))
+    data, _ = encode_volume(volume, target=Target(file_bytes=1500), metadata="full")
+    assert assert_agree(data)
+    file, chunks = independent.decode(data), independent.read_container(data)
+    position = [plane["ImagePositionPatient"] for plane in file.geometry.planes]
+    assert position == [[10, 20, -30 + Fraction(5, 2) * k] for k in range(5)]
+    v, d, n, m = (chunk(name.encode(), payload) for name, payload in chunks.items())
+    assert assert_agree(container(v, d, n))
+    assert not assert_agree(container(v, d, n, chunk(b"m", b"\1" + chunks["m"][1:])))
+    for others in ((v, d, G, n), (v, G, d, n), (v, n), (d, v, n), (v, n, d), (v, G, n, m)):
+        assert not assert_agree(container(*others))
 
 
 # What is to be rejected

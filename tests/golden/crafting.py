@@ -7,9 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from dicom_files import functional_groups, item
 from golden.assembly import container, network_fields
+from pydicom.sequence import Sequence as ItemSequence
 
 from inrcodec.architecture import Architecture, TensorSpec
+from inrcodec.bitstream.dicom import encode_dicom_header
+from inrcodec.bitstream.dicom_metadata import encode_dicom_metadata
 from inrcodec.bitstream.geometry import encode_geometry
 from inrcodec.bitstream.metadata import encode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
@@ -18,38 +22,49 @@ from inrcodec.entropy.distribution import Distribution, fit_distribution
 from inrcodec.entropy.rans import rans_encode
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
 from inrcodec.volume.checksum import checksum
+from inrcodec.volume.dicom.series import DicomHeader
 from inrcodec.volume.geometry import NiftiGeometry, NiftiVersion, float_to_bits
 from inrcodec.volume.sampling_grid import SamplingGrid
 
 
 def whole_file(
     header: VolumeHeader,
-    geometry: NiftiGeometry,
+    place: NiftiGeometry | DicomHeader,
     network: QuantizedModel | None,
     *,
     wires: Sequence[int] | None = None,
     header_block: bytes | None = None,
+    all_attributes: DicomHeader | None = None,
     ancillary: bytes | None = None,
 ) -> bytes:
     """A valid file of that content, the checksum in ``header`` being that of what it decodes to.
 
     ``wires`` names the distribution of each tensor; without it, each gets the best one.
+    ``place`` is what chunk G or D says, ``header_block`` or ``all_attributes`` what chunk m does.
     ``ancillary`` goes into a first chunk of a type that no reader knows; two more follow later.
     """
-    content = Content(header, geometry, header_block, network)
+    content = Content(header, plain_geometry(), header_block, network)
     voxels = sample(content, SamplingGrid.whole(header.shape), torch.device("cpu"))
     header = replace(header, checksum=checksum(voxels))
     payload = b"" if network is None else network_payload(network, wires)
     chunks = [
         ("V", encode_volume_header(header)),
-        ("G", encode_geometry(geometry)),
+        ("G", encode_geometry(place))
+        if isinstance(place, NiftiGeometry)
+        else ("D", encode_dicom_header(place, _planes(header.shape))),
         ("N", payload),
     ]
+    if all_attributes is not None:
+        chunks.append(("m", encode_dicom_metadata(all_attributes)))
     if header_block is not None:
         chunks.append(("m", encode_metadata(header_block)))
     if ancillary is not None:
         chunks = [("a", ancillary), chunks[0], ("z", b"a"), *chunks[1:], ("b", b"")]
     return container(chunks)
+
+
+def _planes(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[2], shape[3] if len(shape) > 3 else 1
 
 
 def network_payload(network: QuantizedModel, wires: Sequence[int] | None = None) -> bytes:
@@ -106,6 +121,68 @@ def with_tensors(network: QuantizedModel, changed: dict[str, tuple[object, int]]
             tensor = QuantizedTensor(np.broadcast_to(integers, spec.shape), step_exponent)
         tensors.append(tensor)
     return QuantizedModel(network.architecture, tuple(tensors))
+
+
+def slices(depth: int, volumes: int = 1, *, identified: bool = False) -> DicomHeader:
+    """Attributes of slices of 6 x 4 voxels, one volume after the other: numbers of every form, and
+    columns along every axis of the planes."""
+    shared = item(
+        Modality="CT" if volumes == 1 else "MR",
+        ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
+        PhotometricInterpretation="MONOCHROME2",
+        BitsStored=16,
+        PixelRepresentation=1,
+        ImageOrientationPatient=[1, 0, 0, 0, 0.8, -0.6],
+        PixelSpacing=[0.5, 0.75],
+        SliceThickness=2.5,
+        RescaleSlope=1.25,
+        RescaleIntercept=-1024,
+    )
+    frames = []
+    for plane in range(depth * volumes):
+        z, t = plane % depth, plane // depth
+        frame = item(
+            ImagePositionPatient=[10.0, -20.0 + 1.5 * z, 30.5 + 2 * z],
+            WindowCenter=[40 + 7 * (plane * plane % 5), 400],
+            WindowWidth=[80, 1500 - plane],
+        )
+        if volumes > 1:
+            frame.EchoTime = 4.5 * (t + 1)
+            frame.TemporalPositionIdentifier = t + 1
+        frames.append(frame)
+    if identified:
+        shared.PatientName = "Made^Up"
+        for plane, frame in enumerate(frames):
+            frame.SOPInstanceUID = f"1.2.3.{plane}"
+    return DicomHeader(shared, tuple(frames), enhanced=False)
+
+
+def frames_of_one_file(depth: int) -> DicomHeader:
+    """Attributes of an enhanced MR image of 6 x 4 voxels."""
+    shared = item(
+        Modality="MR",
+        PhotometricInterpretation="MONOCHROME2",
+        BitsStored=16,
+        PixelRepresentation=1,
+        SharedFunctionalGroupsSequence=ItemSequence(
+            [
+                functional_groups(
+                    PlaneOrientationSequence={"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]},
+                    PixelMeasuresSequence={"PixelSpacing": [2, 2], "SliceThickness": 2},
+                )
+            ]
+        ),
+    )
+    frames = [
+        functional_groups(
+            PlanePositionSequence={"ImagePositionPatient": [89.5761 - 2 * z, -156.094, 113.224]},
+            FrameContentSequence={"TemporalPositionIndex": 1},
+            MREchoSequence={"EffectiveEchoTime": (z + 1) / 3},
+            FrameVOILUTSequence={"WindowCenter": 341 + z * z, "WindowWidth": 670},
+        )
+        for z in range(depth)
+    ]
+    return DicomHeader(shared, tuple(frames), enhanced=True)
 
 
 def plain_geometry(version: NiftiVersion = 1) -> NiftiGeometry:

@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from golden.crafting import (
     extreme_geometry,
+    frames_of_one_file,
     plain_geometry,
     random_network,
     scanner_geometry,
+    slices,
     whole_file,
     with_tensors,
 )
@@ -43,6 +45,8 @@ from inrcodec.encoder import Target, encode_volume
 from inrcodec.entropy.distribution import Distribution
 from inrcodec.planner import Effort, NetworkChoice
 from inrcodec.quantization import MAX_MAGNITUDE, QuantizedModel, QuantizedTensor
+from inrcodec.volume.dicom.series import DicomHeader
+from inrcodec.volume.dicom.volume import geometry_of
 from inrcodec.volume.geometry import NiftiGeometry
 from inrcodec.volume.volume import VOXEL_DTYPES, Volume
 
@@ -67,6 +71,7 @@ class Case:
     geometry: NiftiGeometry
     header_block: bytes | None
     write: Callable[[], bytes]
+    dicom: DicomHeader | None = None
 
 
 def header_block(version: int, byte_order: str) -> bytes:
@@ -132,6 +137,17 @@ def crafted(
         )
 
     return Case(geometry, block, write)
+
+
+def series(shape: tuple[int, ...], header: DicomHeader, full: DicomHeader | None = None) -> Case:
+    """A random network in a file with the attributes of a DICOM series; ``full``: all of them."""
+
+    def write() -> bytes:
+        volume = VolumeHeader(np.dtype("int16"), shape, -1024, 3071)
+        return whole_file(volume, header, random_network(FOUR(len(shape))), all_attributes=full)
+
+    known = full or header
+    return Case(geometry_of(known, shape), None, write, known)
 
 
 def tree(*levels: tuple[int, int | tuple[int, ...]], activation: Activation = SINE) -> Plan:
@@ -472,6 +488,11 @@ CASES: dict[str, Case] = {
         (4, 3, 2), geometry=extreme_geometry(2), block=header_block(2, ">")
     ),
     "unknown_chunks": crafted((4, 3, 2), block=header_block(1, "<"), ancillary=bytes(16400)),
+    # DICOM.
+    "dicom_slices": series((6, 4, 5), slices(5)),
+    "dicom_volumes_in_time": series((6, 4, 3, 2), slices(3, 2)),
+    "dicom_enhanced": series((6, 4, 5), frames_of_one_file(5)),
+    "dicom_all_attributes": series((6, 4, 5), slices(5), slices(5, identified=True)),
 }
 
 

@@ -158,8 +158,10 @@ def _frames(data: bytes, limits: Limits) -> Iterator[_Frame]:
         raise BitstreamError("not a .moec file: it does not start with 'MOEC'")
     version = reader.u8()
     if version != FORMAT_VERSION:
+        other = "a newer inrcodec" if version > FORMAT_VERSION else "the inrcodec that wrote it"
         raise UnsupportedVersionError(
-            f"format version {version} is not supported; this inrcodec reads {FORMAT_VERSION}"
+            f"format version {version} is not supported; this inrcodec reads {FORMAT_VERSION}: "
+            f"take {other}"
         )
     seen: set[str] = set()
     for _ in range(reader.u8()):
