@@ -497,6 +497,7 @@ def read_dataset(chunk: Reader, levels: int) -> Attributes:
         keyword = read_attribute(chunk)
         require(keyword not in dataset, "an attribute occurs twice")
         dataset[keyword] = read_value(chunk, keyword, levels)
+        check_range(keyword, dataset[keyword])
     return dataset
 
 
@@ -509,6 +510,18 @@ def read_value(chunk: Reader, keyword: str, levels: int) -> Any:
         return [read_dataset(chunk, levels - 1) for _ in range(count)]
     read = {"decimals": read_decimal, "integers": Reader.svarint, "texts": read_term}[kind]
     return [read(chunk) for _ in range(count)]
+
+
+def check_range(keyword: str, values: Any) -> None:
+    """Whether DICOM has room for the numbers of an attribute."""
+    vr = dictionary_VR(keyword)
+    if vr == "DS":
+        require(all(math.isfinite(value) for value in values), "a DS is not finite")
+    elif representation(keyword) == "integers":
+        signed = vr in ("IS", "SS", "SL", "SV") or (vr == "US or SS" and min(values, default=0) < 0)
+        bits = {"IS": 64, "UL": 32, "SL": 32, "UV": 64, "SV": 64}.get(vr, 16)
+        least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if signed else (0, 2**bits)
+        require(all(least <= value < most for value in values), "an integer has no room in its VR")
 
 
 def read_term(chunk: Reader) -> str:
@@ -544,6 +557,7 @@ def read_column(chunk: Reader, Z: int, T: int, planes: list[Attributes]) -> None
     for p, plane in enumerate(planes):
         value = values[(p, p % Z, p // Z, 0)[form % 4]]
         if value is not None:
+            check_range(path[-1], value)
             # A copy, as a later column may lead into the items of a sequence.
             put(plane, path, deepcopy(value))
 

@@ -406,3 +406,11 @@ def test_attributes_of_a_real_series_come_back_in_its_files(
             checked += 1
             assert [find(keyword, frame, back.shared) for frame in back.frames] == before, keyword
     assert checked >= 20
+
+
+@pytest.mark.parametrize("items", [[0, 0, 1], [1, 1, 1], [0, 0, 0], [2, 1, 0]])
+def test_items_without_attributes_are_kept(items: list[int]) -> None:
+    frames = tuple(item(ModalityLUTSequence=Sequence([Dataset()] * count)) for count in items)
+    header = DicomHeader(item(Modality="CT"), frames, enhanced=False)
+    payload = encode_dicom_header(header, (3, 1))
+    assert list(decode_dicom_header(payload, (3, 1), DEFAULT_LIMITS).frames) == list(frames)

@@ -1087,7 +1087,14 @@ def test_random_series(
         # WindowCenter: 14 digits, an f64, one that is not finite, and reserved ones.
         (True, "00 01 0c 01 2e 00"),
         (True, "00 01 0c 01 0f" + struct.pack("<d", 1 / 3).hex() + "00"),
-        (True, "00 01 0c 01 0f" + struct.pack("<d", np.nan).hex() + "00"),
+        (False, "00 01 0c 01 0f" + struct.pack("<d", np.nan).hex() + "00"),
+        (False, "00 01 0c 01 0f" + struct.pack("<d", np.inf).hex() + "00"),
+        # BitsStored of 65535, 65536 and -1; LUTDescriptor of 40000 and of that beside -1.
+        (True, "00 01 11 01 fe ff 07 00"),
+        (False, "00 01 11 01 80 80 08 00"),
+        (False, "00 01 11 01 01 00"),
+        (True, "00 01 24 01 80 f1 04 00"),
+        (False, "00 01 24 02 80 f1 04 01 00"),
         (False, "00 01 0c 01 1f 00"),
         (False, "00 01 0c 01 1f" + struct.pack("<d", 1 / 3).hex() + "00"),
         # ModalityLUTSequence in itself: 6 and 7 times.
@@ -1124,6 +1131,8 @@ def test_random_series(
         (True, "00 00 02 01 0c 06 01 00 00 01 0c 06 00 01 00"),
         (True, "00 00 02 01 23 06 01 01 00 00 02 23 0c 06 00 01 00"),
         (False, "00 00 02 01 23 07 01 00 02 23 0c 03 00"),
+        # Each plane has items of its own, of a sequence that all of them have.
+        (True, "00 00 02 01 23 07 01 01 00 02 23 0c 00 01 00 02 06"),
         (False, "00 00 02 01 23 07 01 02 00 00 02 23 0c 03 00"),
     ],
 )

@@ -8,7 +8,9 @@ one of the format's terms: there is no place for a name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from typing import Any
@@ -40,6 +42,13 @@ _ENHANCED = 1
 
 _DECIMAL_VRS = {"DS", "FD", "FL"}
 _INTEGER_VRS = {"IS", "US", "SS", "UL", "SL", "US or SS", "UV", "SV"}
+_RANGES = {
+    "US": (0, 0xFFFF), "SS": (-0x8000, 0x7FFF), "UL": (0, 0xFFFFFFFF),
+    "SL": (-0x80000000, 0x7FFFFFFF), "UV": (0, (1 << 64) - 1), "SV": (-(1 << 63), (1 << 63) - 1),
+    "IS": (-(1 << 63), (1 << 63) - 1),
+}  # fmt: skip
+"""Of integers. DICOM has 32 bits for IS, and files that write dates into it."""
+
 _BINARY_VRS = {"OB", "OW", "OB or OW", "US or OW", "OF", "OD"}
 
 _MOST_DIGITS = 14
@@ -131,7 +140,8 @@ def decode_dicom_header(payload: bytes, planes: tuple[int, int], limits: Limits)
             raise BitstreamError("chunk D: a path leads through no sequence")
         for frame, value in zip(frames, _read_column(reader, path[-1], planes), strict=True):
             if value is not None:
-                _place(frame, path, value)
+                # A later column may lead into an item, whose planes are not to share it.
+                _place(frame, path, deepcopy(value) if _vr(path[-1]) == "SQ" else value)
     reader.expect_end()
     return DicomHeader(shared, frames, bool(flags & _ENHANCED))
 
@@ -283,7 +293,9 @@ def _columns(frames: Sequence[Dataset]) -> dict[Path, list[Any]]:
 def _leaves(dataset: Dataset, before: Path) -> Iterator[tuple[Path, Any]]:
     for element in dataset:
         path = (*before, element.keyword)
-        if element.VR == "SQ" and len(element.value) == 1 and len(path) < _MOST_DEPTH:
+        # An item without attributes has no leaf to be told by.
+        single = element.VR == "SQ" and len(element.value) == 1 and len(element.value[0]) > 0
+        if single and len(path) < _MOST_DEPTH:
             yield from _leaves(element.value[0], path)
         else:
             yield path, element.value
@@ -435,15 +447,19 @@ def _set(dataset: Dataset, keyword: str, value: Any) -> None:
     vr = _vr(keyword)
     if isinstance(value, list):
         if vr == "DS":
+            if not all(math.isfinite(one) for one in value):
+                raise BitstreamError(f"chunk D: {keyword} is not finite")
             value = [_decimal_string(one) for one in value]
         elif vr in _DECIMAL_VRS:
             value = [float(one) for one in value]
         value = value[0] if len(value) == 1 else value or None
     if vr == "US or SS":
-        signed = isinstance(value, int) and value < 0
-        vr = "SS" if signed else "US"
+        vr = "SS" if any(number < 0 for number in _as_list(value)) else "US"
     elif vr in ("OB or OW", "US or OW"):
         vr = "OW"
+    low, high = _RANGES.get(vr, (None, None))
+    if low is not None and not all(low <= number <= high for number in _as_list(value)):
+        raise BitstreamError(f"chunk D: {keyword} is beyond the range of {vr}")
     tag = tag_for_keyword(keyword)
     assert tag is not None
     try:
