@@ -1,10 +1,10 @@
-"""What each part of the mixture is worth: networks fitted for equal processor time, in equal bytes.
+"""What each part of the mixture is worth: networks fitted for equal time, in equal bytes.
 
-Every row is a network of the planner's size for --ratio, fitted on one thread for --seconds of
-processor time and measured in float; those marked as coded are quantized to the very bytes too, and
-measured as the network of the coded integers. Results go to a CSV file, a line each; what is there
-already is not measured again. Prints Markdown tables. The volumes are looked for in --data, by
-default the folder in INRCODEC_DATA or ../shared/data.
+Every row is a network of the planner's size for --ratio, fitted on one thread for as many steps as
+take --seconds by their best time, and measured in float. Those marked as coded are quantized to the
+very bytes too, and measured as the network of the coded integers. Results go to a CSV file, a line
+each; what is there already is not measured again. Prints Markdown tables. The volumes are looked
+for in --data, by default the folder in INRCODEC_DATA or ../shared/data.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,9 +31,11 @@ from inrcodec import planner
 from inrcodec.architecture import Activation, Architecture, Gate, Mixture, Partition, Stack
 from inrcodec.entropy.network import encode_network
 from inrcodec.fitting import fit, pretraining, routing
+from inrcodec.fitting.batches import ROUTED_STEPS
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.importance import cell_variation
 from inrcodec.fitting.quantize import quantize
+from inrcodec.fitting.routing import FIRST_STEP
 from inrcodec.model import stack
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
@@ -41,6 +44,7 @@ from inrcodec.model.sine import TURN
 from inrcodec.planner import Allocation, NetworkChoice
 
 GATE_WIDTH = 16
+PILOT_STEPS = 6 * ROUTED_STEPS + 1
 
 Patches = list[tuple[Any, str, Any]]
 """Module, name, and what is there instead."""
@@ -170,17 +174,22 @@ ROWS = [
 ]  # fmt: skip
 
 
-class ProcessorTime(Deadline):
-    """Ends after that much of this process's time, whatever else the machine does."""
+class Pace(Deadline):
+    """No end; times the steps."""
 
-    def __init__(self, seconds: float) -> None:
-        self._limit, self._begin = seconds, time.process_time()
-        self.steps = -1
-        """Finished: a fit asks at the beginning of each."""
+    def __init__(self) -> None:
+        super().__init__()
+        self._begins: list[float] = []
 
     def share(self) -> float:
-        self.steps += 1
-        return (time.process_time() - self._begin) / self._limit
+        self._begins.append(time.process_time())
+        return 0.0
+
+    def seconds(self) -> float:
+        """Of a step, in the best of the groups that are routed together once the gate learns: what
+        else the machine does slows some of them, and says nothing of the network."""
+        ends = self._begins[::ROUTED_STEPS][FIRST_STEP // ROUTED_STEPS :]
+        return min(end - begin for begin, end in pairwise(ends)) / ROUTED_STEPS
 
 
 @contextmanager
@@ -209,18 +218,26 @@ def measured(row: Row, problem: Problem, ratio: int, seconds: float, seed: int) 
     architecture = architecture_of(row, problem, ratio)
     effort = planner.plan_effort(planner.Preset.FAST, architecture, problem.header.voxels)
     sampler = problem.sampler(seed)
-    generator = torch.Generator().manual_seed(seed)
-    with patched(row.patches):
-        deadline = ProcessorTime(seconds)
+
+    def fitted(steps: int, deadline: Deadline | None = None) -> INR:
+        generator = torch.Generator().manual_seed(seed)
         model = initialized(architecture, sampler.mean, sampler.deviation, generator)
         if row.prepare is not None:
             row.prepare(model)
         if isinstance(model, MoEINR) and row.pretrained:
             pretraining.pretrain_gate(model, sampler, generator)
-        fit.fit(model, sampler, 10**9, row.batch or effort.batch, ignore, deadline=deadline)
+        fit.fit(model, sampler, steps, row.batch or effort.batch, ignore, deadline=deadline)
+        return model
+
+    with patched(row.patches):
+        pace = Pace()
+        fitted(PILOT_STEPS, pace)
+        steps = int(seconds / pace.seconds())
+        sampler = problem.sampler(seed)
+        model = fitted(steps)
     line = {
         "weights": architecture.parameters,
-        "steps": deadline.steps,
+        "steps": steps,
         "float": round(problem.psnr(model), 3),
     }
     if row.coded:
