@@ -21,7 +21,7 @@ from pydicom.sequence import Sequence
 
 from inrcodec import encoding
 from inrcodec.bitstream.container import ChunkType, parse_container
-from inrcodec.bitstream.dicom import decode_dicom_header, encode_dicom_header
+from inrcodec.bitstream.dicom import decode_dicom_header, encode_dicom_header, parse_dicom
 from inrcodec.bitstream.dicom_metadata import (
     decode_dicom_metadata,
     encode_dicom_metadata,
@@ -414,3 +414,39 @@ def test_items_without_attributes_are_kept(items: list[int]) -> None:
     header = DicomHeader(item(Modality="CT"), frames, enhanced=False)
     payload = encode_dicom_header(header, (3, 1))
     assert list(decode_dicom_header(payload, (3, 1), DEFAULT_LIMITS).frames) == list(frames)
+
+
+ROWS = bytes.fromhex("2800 1000 5553 0200 0400")
+COLUMNS = bytes.fromhex("2800 1100 5553 0200 0600")
+SEQUENCE = bytes.fromhex("2800 0030 5351 0000 00000000")
+
+
+@pytest.mark.parametrize(
+    ("elements", "error"),
+    [
+        (ROWS + COLUMNS + SEQUENCE, None),
+        (COLUMNS + ROWS, "out of order"),
+        (ROWS + ROWS, "out of order"),
+        (ROWS + COLUMNS[:-1], "cut"),
+        (ROWS + COLUMNS[:5], "cut"),
+        (SEQUENCE[:6] + b"\1" + SEQUENCE[7:], "reserved bytes"),
+    ],
+)
+def test_elements_of_chunk_m(elements: bytes, error: str | None) -> None:
+    data = bytes([0, len(elements)]) + elements + bytes([3, 0])
+    if error is None:
+        assert len(read_attributes(data, 3, DEFAULT_LIMITS).shared) == 3
+    else:
+        with pytest.raises(BitstreamError, match=error):
+            read_attributes(data, 3, DEFAULT_LIMITS)
+
+
+def test_chunks_that_contradict_each_other(folder: Path) -> None:
+    chunks = parse_container(
+        encode(folder, "--metadata", "full", size=1500).read_bytes(), DEFAULT_LIMITS
+    )
+    header = decode_dicom_header(chunks[ChunkType.DICOM], (SLICES, 1), DEFAULT_LIMITS)
+    other = DicomHeader(header.shared, header.frames, enhanced=True)
+    chunks = {**chunks, ChunkType.DICOM: encode_dicom_header(other, (SLICES, 1))}
+    with pytest.raises(BitstreamError, match="chunks D and m"):
+        parse_dicom(chunks, (20, 24, SLICES), DEFAULT_LIMITS)

@@ -95,7 +95,10 @@ def parse_dicom(
     header = decode_dicom_header(chunks[ChunkType.DICOM], planes, limits)
     if ChunkType.METADATA in chunks:
         payload = chunks[ChunkType.METADATA]
+        enhanced = header.enhanced
         header = decode_dicom_metadata(payload, planes[0] * planes[1], limits)
+        if header.enhanced != enhanced:
+            raise BitstreamError("chunks D and m: one says multi-frame, the other does not")
     return header, geometry_of(header, shape)
 
 

@@ -109,19 +109,34 @@ def _settle_lengths(dataset: Dataset) -> None:
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and bytes of each element of an encoded dataset."""
-    start = 0
+    """Tag and bytes of each element of an encoded dataset.
+
+    Raises a `BitstreamError` where one is cut, out of order, or has reserved bytes.
+    """
+    start, before = 0, -1
     while start < len(data):
-        group, number, vr, length = struct.unpack_from("<HH2sH", data, start)
-        stop = start + 8 + length
-        if vr in _LONG_VRS:
-            (length,) = struct.unpack_from("<I", data, start + 8)
-            stop = start + 12 + length
-        yield group << 16 | number, data[start:stop]
-        start = stop
+        try:
+            group, number, vr, length = struct.unpack_from("<HH2sH", data, start)
+            stop = start + 8 + length
+            if vr in _LONG_VRS:
+                reserved, (length,) = length, struct.unpack_from("<I", data, start + 8)
+                stop = start + 12 + length
+                if reserved:
+                    raise BitstreamError("chunk m: an element has reserved bytes")
+        except struct.error:
+            stop = len(data) + 1
+        if stop > len(data):
+            raise BitstreamError("chunk m: the attributes are damaged: an element is cut")
+        tag = group << 16 | number
+        if tag <= before:
+            raise BitstreamError("chunk m: elements are out of order")
+        yield tag, data[start:stop]
+        start, before = stop, tag
 
 
 def _decode(data: bytes, characters: str | list[str]) -> Dataset:
+    for _ in _elements(data):
+        pass  # what pydicom reads over
     try:
         # Values come back as they were, however wrong.
         with config.disable_value_validation(), warnings.catch_warnings():
