@@ -315,7 +315,7 @@ def print_table(measurements: list[dict[str, str]], column: str) -> None:
     measurements = [m for m in measurements if m[column]]
     volumes = list(dict.fromkeys((m["volume"], m["ratio"], m["seconds"]) for m in measurements))
     print(
-        "| |"
+        f"\n| {column} dB |"
         + "".join(f" {name}, {ratio}x, {seconds} s |" for name, ratio, seconds in volumes)
         + " mean |"
     )
