@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from inrcodec import encoding
 from inrcodec.encoder import Target, encode_file
@@ -19,6 +20,10 @@ FILE_BYTES = 400
 
 # The networks here are too small to share out.
 torch.set_num_threads(1)
+
+# The same examples in every run, however slow the machine is.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
