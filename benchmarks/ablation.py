@@ -221,7 +221,7 @@ def measured(row: Row, problem: Problem, ratio: int, seconds: float, seed: int) 
 
     def fitted(steps: int, deadline: Deadline | None = None) -> INR:
         generator = torch.Generator().manual_seed(seed)
-        model = initialized(architecture, sampler.mean, sampler.deviation, generator)
+        model = initialized(architecture, sampler.statistics, generator)
         if row.prepare is not None:
             row.prepare(model)
         if isinstance(model, MoEINR) and row.pretrained:

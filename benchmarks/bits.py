@@ -62,7 +62,7 @@ def measured(path: Path, ratio: int, bits: float, preset: planner.Preset) -> Ite
     effort = planner.plan_effort(preset, architecture, problem.header.voxels)
     sampler = problem.sampler(seed=0)
     generator = torch.Generator().manual_seed(0)
-    model = initialized(architecture, sampler.mean, sampler.deviation, generator)
+    model = initialized(architecture, sampler.statistics, generator)
     if isinstance(model, MoEINR):
         pretrain_gate(model, sampler, generator)
     fit(model, sampler, effort.fit_steps, effort.batch, lambda *_: None)

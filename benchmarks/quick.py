@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from command import inrcodec
 
 RATIO = 6000
 LEAST_FILL = 0.97
@@ -41,29 +40,6 @@ VOLUMES = {
     "mr_t2_brain": Reference(24.6, 22.75),
     "microscopy_mouse_brain": Reference(48.3, 49.23),
 }
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of the command line. ``peak_mb``: the largest resident set, in 10^6 bytes."""
-
-    stdout: bytes
-    seconds: float
-    peak_mb: float
-
-
-def inrcodec(*arguments: str | Path) -> Run:
-    command = [sys.executable, "-m", "inrcodec", *map(str, arguments)]
-    start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        stdout = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - start
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Run(stdout, seconds, usage.ru_maxrss * unit / 1e6)
 
 
 def row(name: str, source: Path, folder: Path, preset: str, device: str) -> tuple[str, ...]:

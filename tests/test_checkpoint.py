@@ -79,7 +79,7 @@ def fitted(
     """Weights, reports, and the voxels drawn next; the report of ``stop_at`` steps stops it."""
     s = sampler()
     generator = torch.Generator().manual_seed(0)
-    model = initialized(architecture, s.mean, s.deviation, generator)
+    model = initialized(architecture, s.statistics, generator)
     checkpoint = None if path is None else Checkpoint(path, voxels(), architecture, STEPS, BATCH, 0)
     reports = []
 

@@ -54,7 +54,7 @@ def sampler(seed: int = 0, values: np.ndarray | None = None) -> VoxelSampler:
 def model_of(architecture: Architecture, seed: int = 0) -> INR:
     s = sampler()
     generator = torch.Generator().manual_seed(seed)
-    return initialized(architecture, s.mean, s.deviation, generator)
+    return initialized(architecture, s.statistics, generator)
 
 
 def ignore(done: int, total: int, mse: float) -> None:
@@ -471,10 +471,13 @@ def test_quantize_holds_values_far_from_the_middle_of_the_range() -> None:
     values = (0.0005 * blob() - 0.97).astype(np.float32)
     s = sampler(values=values)
     generator = torch.Generator().manual_seed(0)
-    model = initialized(SINGLE, s.mean, s.deviation, generator)
+    model = initialized(SINGLE, s.statistics, generator)
     fit(model, s, 200, 960, ignore)
     quantized = quantize(model, s, 400, coded_bytes, 30, 960, ignore)
     voxels = s.draw(4000)
     with torch.no_grad():
         output = from_quantized(quantized)(voxels.coordinates)
-    assert squared_error(output, voxels.target, voxels.weight).mean().sqrt() < s.deviation / 2
+    assert (
+        squared_error(output, voxels.target, voxels.weight).mean().sqrt()
+        < s.statistics.deviation / 2
+    )

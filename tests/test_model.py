@@ -19,12 +19,14 @@ from inrcodec.model.moe import MoEINR
 from inrcodec.model.network import from_quantized, initialized
 from inrcodec.model.sine import TURN, sine_layer
 from inrcodec.model.stack import activate, slope_
+from inrcodec.model.statistics import VolumeStatistics
 from inrcodec.model.tree import TreeINR, cell_of
 from inrcodec.quantization import QuantizedModel, QuantizedTensor
 
 
 def model_of(architecture: Architecture, seed: int = 0) -> INR:
-    return initialized(architecture, 0.1, 0.5, torch.Generator().manual_seed(seed))
+    volume = VolumeStatistics(0.1, 0.5, (1.0,) * architecture.coordinates)
+    return initialized(architecture, volume, torch.Generator().manual_seed(seed))
 
 
 def mixture_of(architecture: Mixture) -> MoEINR:

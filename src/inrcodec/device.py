@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from inrcodec.errors import DeviceError
+
+ShareOut = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
+"""A `map`, maybe on several threads."""
 
 
 def pick_device(name: str, threads: int | None = None) -> torch.device:

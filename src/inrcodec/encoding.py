@@ -258,7 +258,7 @@ def _fit(
     on_progress: OnProgress,
 ) -> INR:
     generator = torch.Generator().manual_seed(seed)
-    model = initialized(architecture, sampler.mean, sampler.deviation, generator)
+    model = initialized(architecture, sampler.statistics, generator)
     model.to(device)
     if isinstance(model, MoEINR):
         pretrain_gate(model, sampler, generator)

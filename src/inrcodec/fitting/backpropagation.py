@@ -4,7 +4,9 @@ Autograd takes a whole batch through one layer after the other, and keeps what e
 arrays that no cache holds. Here a span of voxels goes forward and back through all of its layers
 before the next one does, in arrays that are used again. On a CPU that takes half the time.
 
-Arrays are (G, features, n): G networks of one shape side by side, each with its own n voxels.
+Arrays are (G, features, n): G networks of one shape side by side, each with its own n voxels. Those
+of a layer's inputs have a row of ones for its biases, and then rows of zeros, with which the
+products for its gradients are quicker.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor
 
 from inrcodec.fitting.loss import error_and_gradient
+from inrcodec.fitting.padding import padded
 from inrcodec.fitting.sampling import Batch
 from inrcodec.model.inr import INR, Affine
 from inrcodec.model.sine import TURN
@@ -72,7 +75,7 @@ class Backpropagation:
 
 class _Joined:
     """Maps of one shape: weights with their biases as last column, (E, out, in + 1), and the parts'
-    gradients of them. ``unit`` is the parameters' unit in that of the products."""
+    gradients of them, padded. ``unit`` is the parameters' unit in that of the products."""
 
     def __init__(self, affines: list[Affine], unit: float, parts: int) -> None:
         self._unit = unit
@@ -83,7 +86,7 @@ class _Joined:
         rows, columns = affines[0].values()[0].shape
         self.count = len(affines)
         self.values = torch.empty(self.count, rows, columns + 1)
-        self.gradients = [torch.empty_like(self.values) for _ in range(parts)]
+        self.gradients = [torch.empty(self.count, rows, padded(columns + 1)) for _ in range(parts)]
 
     def refresh(self) -> None:
         for weight, (bias, place) in self._places.items():
@@ -96,9 +99,10 @@ class _Joined:
         for gradients in others:
             total += gradients
         total.mul_(self._unit / len(self.gradients))
+        columns = self.values.shape[-1] - 1
         for weight, (bias, place) in self._places.items():
-            weight.grad = total[place, :, :-1].contiguous()
-            bias.grad = total[place, :, -1].contiguous()
+            weight.grad = total[place, :, :columns].contiguous()
+            bias.grad = total[place, :, columns].contiguous()
 
 
 class _Map:
@@ -112,7 +116,7 @@ class _Map:
         self._gradients = [gradients[own] for gradients in joined.gradients]
 
     def add(self, part: int, delta: Tensor, inputs: Tensor) -> None:
-        """Add to a part's gradients, from those of the (G, out, n) products."""
+        """Add to a part's gradients, from those of the (G, out, n) products and from the inputs."""
         own = self._gradients[part]
         if len(own) == len(delta):
             own.baddbmm_(delta, inputs.mT)
@@ -223,24 +227,25 @@ class _Pass:
         for self._first, self._last, span in _spans(root.last, count // root.last):
             coordinates = voxels.coordinates[:, span]
             inputs = self._inputs(0, 1, *coordinates.shape)
-            inputs[0, :-1] = coordinates
+            inputs[0, : len(coordinates)] = coordinates
             self._node(root, 0, inputs, span)
         return self._error
 
     def _node(self, node: _Node, depth: int, inputs: Tensor, voxels: slice) -> Tensor:
-        """Through the node and all behind it, from its (G, in + 1, n) inputs, of some of the
-        voxels; the last row is ones. Returns the error's (G, in, n) gradient by the inputs, or what
-        is left of it in front of the first layer."""
+        """Through the node and all behind it, from its inputs, of some of the voxels. Returns the
+        error's (G, in, n) gradient by the inputs, or what is left of it in front of the first
+        layer."""
         groups, _, columns = inputs.shape
         layers = node.maps if node.branches else node.maps[:-1]
         passed: list[tuple[_Map, Tensor, Tensor]] = []
         for layer in layers:
-            phase = self._scratch.array("phase", depth, groups, layer.weight.shape[1], columns)
-            torch.bmm(layer.weight, inputs, out=phase)
+            _, width, fan_in = layer.weight.shape
+            phase = self._scratch.array("phase", depth, groups, width, columns)
+            torch.bmm(layer.weight, inputs[:, :fan_in], out=phase)
             passed.append((layer, inputs, phase))
             depth += 1
             inputs = self._inputs(depth, *phase.shape)
-            activate(self._activation, phase, inputs[:, :-1], fixed_point=self._fixed_point)
+            activate(self._activation, phase, inputs[:, :width], fixed_point=self._fixed_point)
         behind = self._branches if node.branches else self._head
         back = behind(node, depth, inputs, voxels)
         for layer, features, phase in reversed(passed):
@@ -256,7 +261,8 @@ class _Pass:
         first, last = max(node.first, self._first), min(node.last, self._last)
         _, rows, columns = inputs.shape
         each = columns // (last - first)
-        back = self._scratch.array("branches", depth, rows - 1, columns)
+        width = node.maps[-1].weight.shape[1] if node.maps else 0
+        back = self._scratch.array("branches", depth, width, columns)
         for branch in node.branches:
             low, high = max(branch.first, first), min(branch.last, last)
             if low >= high:
@@ -271,22 +277,24 @@ class _Pass:
                 slice(voxels.start + start, voxels.start + stop),
             )
             if depth > 0:
-                back[:, start:stop].view(rows - 1, groups, -1).copy_(part.transpose(0, 1))
+                back[:, start:stop].view(width, groups, -1).copy_(part.transpose(0, 1))
         return back[None]
 
     def _head(self, node: _Node, depth: int, inputs: Tensor, voxels: slice) -> Tensor:
-        groups, rows, columns = inputs.shape
+        groups, _, columns = inputs.shape
         head = node.maps[-1]
-        output = head.weight @ inputs  # (G, 1, n)
+        fan_in = head.weight.shape[-1]
+        output = head.weight @ inputs[:, :fan_in]  # (G, 1, n)
         target, weight = (of[voxels].view_as(output) for of in (self._target, self._weight))
         error, delta = error_and_gradient(output, target, weight)
         self._error += error
         head.add(self._part, delta, inputs)
-        back = self._scratch.array("back", depth, groups, rows - 1, columns)
+        back = self._scratch.array("back", depth, groups, fan_in - 1, columns)
         return torch.mul(head.back, delta, out=back)
 
     def _inputs(self, depth: int, groups: int, rows: int, columns: int) -> Tensor:
-        """An array for features, above ones that biases are multiplied by."""
-        array = self._scratch.array("inputs", depth, groups, rows + 1, columns)
-        array[:, -1] = 1
+        """An array for features, with the rows of ones and zeros below."""
+        array = self._scratch.array("inputs", depth, groups, padded(rows + 1), columns)
+        array[:, rows] = 1
+        array[:, rows + 1 :] = 0
         return array

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from inrcodec.device import ShareOut
 from inrcodec.fitting.routing import PROBE_SHARE, within_capacity
 from inrcodec.fitting.sampling import Batch, VoxelSampler
 from inrcodec.model.inr import INR
@@ -21,7 +22,7 @@ from inrcodec.model.moe import MoEINR
 ROUTED_STEPS = 32
 """Steps whose voxels are routed together."""
 
-_ROUTED_AT_A_TIME = 1 << 16
+_ROUTED_AT_A_TIME = 1 << 14
 
 
 class Step(NamedTuple):
@@ -34,7 +35,8 @@ class Step(NamedTuple):
 
 
 class BalancedBatches:
-    """Steps of about ``batch`` voxels in ``parts`` parts, after the first ``done`` of them."""
+    """Steps of about ``batch`` voxels in ``parts`` parts, after the first ``done`` of them.
+    ``share_out`` may find where voxels go on several threads."""
 
     def __init__(
         self,
@@ -43,11 +45,13 @@ class BalancedBatches:
         batch: int,
         parts: int,
         *,
+        share_out: ShareOut = map,
         done: int = 0,
     ) -> None:
         self._model = model
         self._sampler = sampler
         self._parts = parts
+        self._share_out = share_out
         self._paths = model.groups
         self._each = max(1, batch // (parts * self._paths))
         """Voxels of one path in one part."""
@@ -105,9 +109,14 @@ class BalancedBatches:
         """(D, N) coordinates -> (N,) paths."""
         pieces = torch.split(coordinates, _ROUTED_AT_A_TIME, dim=1)
         model = self._model
-        if isinstance(model, MoEINR) and learning:
-            return torch.cat([within_capacity(model.logits(piece)) for piece in pieces])
-        return torch.cat([model.route(piece)[0][0] for piece in pieces])
+
+        @torch.no_grad()
+        def route(piece: Tensor) -> Tensor:
+            if isinstance(model, MoEINR) and learning:
+                return within_capacity(model.logits(piece))
+            return model.route(piece)[0][0]
+
+        return torch.cat(list(self._share_out(route, pieces)))
 
 
 def _cut(voxels: Batch, start: int, size: int) -> Batch:

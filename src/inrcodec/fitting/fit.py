@@ -45,13 +45,15 @@ def fit(
     where to go on from, and where to leave the state.
     """
     deadline = deadline or Deadline()
-    optimizer = MuonAdam(model, sampler.deviation)
+    optimizer = MuonAdam(model, sampler.statistics.deviation)
     state = model.state_dict() | optimizer.state_dict()
     done, smoothed = (0, math.nan) if checkpoint is None else checkpoint.restore(state)
     if done:
         report(done, steps, smoothed)
     with gradients(model, sampler.device, batch) as crew:
-        batches = BalancedBatches(model, sampler, batch, crew.parts, done=done)
+        batches = BalancedBatches(
+            model, sampler, batch, crew.parts, share_out=crew.share_out, done=done
+        )
         for step in range(done, steps):
             share = max(step / steps, deadline.share())
             if share >= 1:

@@ -7,11 +7,12 @@ turns, the unit of the sine layers' weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from inrcodec.device import ShareOut
+from inrcodec.fitting.padding import padded
 from inrcodec.model.inr import INR
 
 MUON_RATE = 6e-3
@@ -27,17 +28,18 @@ _NEWTON_SCHULZ_STEPS = 5
 _SHARE = 32
 """Matrices that one thread makes orthogonal at a time."""
 
-ShareOut = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
-
 
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Push the singular values of each of (B, M, N) matrices towards 1 (Newton-Schulz)."""
     a, b, c = _NEWTON_SCHULZ
-    x: Tensor = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-12)
+    rows, columns = matrices.shape[1:]
+    x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-12)
+    x = functional.pad(x, (0, padded(columns) - columns, 0, padded(rows) - rows))
     for _ in range(_NEWTON_SCHULZ_STEPS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x
+        gram = torch.bmm(x, x.mT)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x[:, :rows, :columns]
 
 
 class MuonAdam:

@@ -298,11 +298,11 @@ def _tune(
     # Adam steps are absolute, so each weight moves in its own unit: turns, or the values' spread.
     unit = torch.ones_like(start)
     for head in flat.heads:
-        unit[head.start : head.stop] = sampler.deviation
+        unit[head.start : head.stop] = sampler.statistics.deviation
     scaled = (start / unit).requires_grad_()
     optimizer = torch.optim.Adam([scaled], betas=(0.9, 0.99), eps=1e-15, fused=True)
     with gradients(flat.model, device, batch) as crew:
-        batches = BalancedBatches(flat.model, sampler, batch, crew.parts)
+        batches = BalancedBatches(flat.model, sampler, batch, crew.parts, share_out=crew.share_out)
         for step in range(steps):
             share = max(step / steps, deadline.share())
             if share >= 1:

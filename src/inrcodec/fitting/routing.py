@@ -14,7 +14,7 @@ from torch.nn import functional
 from inrcodec.architecture import Partition
 from inrcodec.fitting.loss import squared_error
 from inrcodec.fitting.sampling import Batch
-from inrcodec.model.moe import MoEINR
+from inrcodec.model.moe import MoEINR, best_expert
 
 BALANCE_WEIGHT = 0.1
 PROBE_SHARE = 8
@@ -60,7 +60,7 @@ def balancing_loss(logits: Tensor) -> Tensor:
     logits (E, N). It is 1 when the experts are used evenly and grows to E when one takes all.
     """
     experts = logits.shape[0]
-    share = torch.bincount(logits.max(0).indices, minlength=experts) / logits.shape[1]
+    share = torch.bincount(best_expert(logits), minlength=experts) / logits.shape[1]
     return experts * (share * functional.softmax(logits, dim=0).mean(1)).sum()
 
 
@@ -73,12 +73,12 @@ def within_capacity(logits: Tensor) -> Tensor:
     """
     experts, count = logits.shape
     capacity = int(CAPACITY * count / experts)
-    routing = logits.max(0).indices
+    routing = best_expert(logits)
     loads = torch.bincount(routing, minlength=experts)
     with_room = logits.masked_fill((loads >= capacity)[:, None], -torch.inf)
     for expert in (loads > capacity).nonzero()[:, 0].tolist():
         mine = (routing == expert).nonzero()[:, 0]
         sureness = logits[expert, mine] - logits[:, mine].logsumexp(0)
         over = mine[sureness.argsort()[: len(mine) - capacity]]
-        routing[over] = with_room[:, over].max(0).indices
+        routing[over] = best_expert(with_room[:, over])
     return routing

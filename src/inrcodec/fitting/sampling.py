@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.model.grid import Grid
+from inrcodec.model.statistics import VolumeStatistics
 
 _FLOOR = 0.5
 """A voxel of average value is drawn as often as one this many standard deviations away from it."""
 
 _POOL = 1 << 22
-_PASSES = 4
+_PASSES = 8
 """Times that a pool is gone through: to fill one takes as long as some hundred small steps."""
 
 _SLAB = 1 << 22
@@ -49,8 +50,7 @@ class VoxelSampler:
     def __init__(
         self, values: NDArray[np.float32], shape: tuple[int, ...], device: torch.device, seed: int
     ) -> None:
-        self.mean = float(values.mean(dtype=np.float64))
-        self.deviation = float(values.std(dtype=np.float64))
+        self.statistics = VolumeStatistics.of(values, shape)
         self.device = device
         self.lengths = [length for length in shape if length > 1]
         """Voxels along the axes of the coordinates."""
@@ -99,7 +99,8 @@ class VoxelSampler:
         self._pool = None
 
     def _importance(self, values: Tensor) -> Tensor:
-        return (values - self.mean).abs().double() + _FLOOR * self.deviation
+        look = self.statistics
+        return (values - look.mean).abs().double() + _FLOOR * look.deviation
 
     def _fill(self, index: int) -> Batch:
         """One draw from each of equal shares of the total importance, shuffled."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from inrcodec.architecture import Architecture
 from inrcodec.model.stack import HiddenLayer, HiddenStack
+from inrcodec.model.statistics import VolumeStatistics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,14 +88,15 @@ class INR(nn.Module, ABC):
         """(D, N) coordinates -> the (A, N) paths that act on each, and their (A, N) weights."""
 
     @torch.no_grad()
-    def initialize(self, mean: float, deviation: float, generator: torch.Generator) -> None:
-        """Make the network ready to be fitted to values of that mean and standard deviation."""
+    def initialize(self, volume: VolumeStatistics, generator: torch.Generator) -> None:
+        """Make the network ready to be fitted to such a volume."""
         for index, layer in enumerate(self.hidden_layers()):
-            layer.initialize(self.architecture.activation, first=index == 0, generator=generator)
+            bandwidths = None if index else volume.bandwidths
+            layer.initialize(self.architecture.activation, bandwidths, generator)
         for head in self.heads():
             initialize_linear(head, generator)
-            head.weight.mul_(0.1 * deviation)
-            head.bias.fill_(mean)
+            head.weight.mul_(0.1 * volume.deviation)
+            head.bias.fill_(volume.mean)
 
     def use_fixed_point(self) -> None:
         """Round activations as the decoder does, from here on."""

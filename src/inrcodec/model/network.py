@@ -7,6 +7,7 @@ import torch
 from inrcodec.architecture import Architecture, Tree
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
+from inrcodec.model.statistics import VolumeStatistics
 from inrcodec.model.tree import TreeINR
 from inrcodec.quantization import QuantizedModel
 
@@ -17,11 +18,11 @@ def build(architecture: Architecture) -> INR:
 
 
 def initialized(
-    architecture: Architecture, mean: float, deviation: float, generator: torch.Generator
+    architecture: Architecture, volume: VolumeStatistics, generator: torch.Generator
 ) -> INR:
-    """A network ready to be fitted to values of that mean and standard deviation."""
+    """A network ready to be fitted to such a volume."""
     network = build(architecture)
-    network.initialize(mean, deviation, generator)
+    network.initialize(volume, generator)
     return network
 
 
