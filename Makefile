@@ -34,7 +34,7 @@ lint: $(INSTALLED) ## Check style with ruff
 typecheck: $(INSTALLED) ## Check types with mypy
 	$(BIN)/mypy
 
-golden: $(INSTALLED) ## Rewrite the golden files, when format version 0 changes
+golden: $(INSTALLED) ## Write the golden files that are missing
 	PYTHONPATH=tests $(BIN)/python -m golden.make
 
 malformed: $(INSTALLED) ## Rewrite the malformed files, when a rule of the format changes

@@ -17,8 +17,10 @@ import numpy as np
 from command import inrcodec
 from numpy.typing import NDArray
 
-COLUMNS = ("voxels", "weights", "experts", "encode s", "of it fit", "quantize", "decode and measure",
-           "encode peak MB", "PSNR dB", "decode s", "decode peak MB")  # fmt: skip
+COLUMNS = (
+    "voxels", "weights", "experts", "encode s", "of it fit", "quantize", "decode and measure",
+    "encode peak MB", "PSNR dB", "decode s", "decode peak MB",
+)  # fmt: skip
 ELLIPSOIDS = 60
 NOISE = 20
 """Standard deviation, of values up to some thousands."""

@@ -137,7 +137,7 @@ def read_container(data: bytes) -> dict[str, bytes]:
     require(len(data) <= LIMIT_FILE, "the file is over the limit")
     file = Reader(data)
     require(file.take(4) == b"MOEC", "the magic is missing")
-    require(file.u8() == 0, "the format version is unknown")
+    require(file.u8() == 1, "the format version is unknown")
     chunks = [read_chunk(file) for _ in range(file.u8())]
     file.end()
     types = [chunk.type for chunk in chunks]

@@ -375,7 +375,7 @@ def test_any_damage_is_refused(saved: Path) -> None:
     "content",
     [
         b"",
-        b"MOEC\x00\x03",
+        b"MOEC\x01\x03",
         (1 << 40).to_bytes(8, "little"),
         b"\xff" * 100,
         build(b"[" * 100_000, b""),

@@ -53,7 +53,7 @@ def parse(data: bytes) -> dict[ChunkType, bytes]:
 def test_layout() -> None:
     data = write_container([Chunk(ChunkType(ord(t)), t.encode()) for t in "VGN"])
     assert data == file_of("V", "G", "N")
-    assert data[:6].hex() == "4d4f45430003"
+    assert data[:6].hex() == "4d4f45430103"
 
 
 def test_wire_values() -> None:
@@ -150,7 +150,7 @@ def test_trailing_bytes_are_refused() -> None:
 
 def test_length_beyond_the_file_is_truncation() -> None:
     with pytest.raises(TruncatedError):
-        parse(MAGIC + b"\x00\x01V" + b"\xff" * 9 + b"\x01")
+        parse(MAGIC + b"\x01\x01V" + b"\xff" * 9 + b"\x01")
 
 
 def test_size_limit() -> None:

@@ -435,7 +435,7 @@ def test_lossy_compression_is_told(tmp_path: Path, reduce: Reduce, enhanced: boo
     for image in images(written(reduce(SERIES["ct"]()), tmp_path, enhanced=enhanced)):
         assert image.LossyImageCompression == "01"
         assert image.LossyImageCompressionRatio == 1000
-        assert image.LossyImageCompressionMethod == "INRCODEC_MOEC_0"
+        assert image.LossyImageCompressionMethod == "INRCODEC_MOEC_1"
         assert image.ImageType[:2] == ["DERIVED", "PRIMARY"]
         (equipment,) = image.ContributingEquipmentSequence
         assert equipment.Manufacturer == "inrcodec"
@@ -467,7 +467,7 @@ def test_lossy_history_is_appended_to(tmp_path: Path, reduce: Reduce, enhanced: 
     for image in images(again):
         assert image.LossyImageCompression == "01"
         assert image.LossyImageCompressionRatio == [12.5, 1000, 30]
-        assert image.LossyImageCompressionMethod == ["ISO_15444_1", "INRCODEC_MOEC_0", "OTHER"]
+        assert image.LossyImageCompressionMethod == ["ISO_15444_1", "INRCODEC_MOEC_1", "OTHER"]
         if reduce is not essential:
             assert image.DerivationDescription.startswith("before; ")
             assert len(image.DerivationCodeSequence) == 2
@@ -478,7 +478,7 @@ def test_lossy_history_with_gaps_stays_aligned(tmp_path: Path) -> None:
     series = classic_series(made_up(LossyImageCompression="01", LossyImageCompressionRatio=12.5))
     (image, *_) = images(written(series, tmp_path))
     assert image.LossyImageCompressionRatio == [12.5, 1000]
-    assert image.LossyImageCompressionMethod == ["", "INRCODEC_MOEC_0"]
+    assert image.LossyImageCompressionMethod == ["", "INRCODEC_MOEC_1"]
 
 
 def test_a_long_description_is_cut_before_the_new_one(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_golden_file(name: str) -> None:
 def test_the_worked_example_is_that_of_the_document() -> None:
     data = (FOLDER / "worked_example.moec").read_bytes()
     assert data == bytes.fromhex(
-        "4d 4f 45 43 00 03 56 0a 03 08 c7 01 90 03 78 13 ca 1a f1 02 9d ea"
+        "4d 4f 45 43 01 03 56 0a 03 08 c7 01 90 03 78 13 ca 1a f1 02 9d ea"
         "47 01 00 16 73 8f 93 4e 19 00 02 01 04 01 02 16 09 15 09 15 09 14 07 17 07 16 04"
         "fd f2 89 f9 a2 06 73 16 d3 55 65"
     )

@@ -59,7 +59,7 @@ SINE, FINER = Activation.SINE, Activation.FINER
 NONE, ONE = Stack(0, 0), Stack(1, 1)
 
 WORKED_FILE = bytes.fromhex(
-    "4d 4f 45 43 00 03"
+    "4d 4f 45 43 01 03"
     "56 0a 03 08 c7 01 90 03 78 13 ca 1a f1 02 9d ea"
     "47 01 00 16 73 8f 93"
     "4e 19 00 02 01 04 01 02 16 09 15 09 15 09 14 07 17 07 16 04 fd f2 89 f9 a2 06 73 16 d3 55 65"
@@ -196,7 +196,7 @@ def chunk(chunk_type: bytes, payload: bytes) -> bytes:
 
 
 def container(*chunks: bytes) -> bytes:
-    return b"MOEC\0" + bytes([len(chunks)]) + b"".join(chunks)
+    return b"MOEC\1" + bytes([len(chunks)]) + b"".join(chunks)
 
 
 def with_checksum(volume: bytes, geometry: bytes, network: bytes) -> bytes:
@@ -1178,7 +1178,7 @@ FRAME = zstandard.ZstdCompressor().compress(bytes(348))
         (False, container(V, G, N) + b"\0"),
         (False, container(V, G, N)[:-1]),
         (False, container(V, G, N)[:-1] + b"\0"),
-        (False, b"MOEC\x01" + container(V, G, N)[5:]),
+        (False, b"MOEC\x02" + container(V, G, N)[5:]),
         (False, b"MOED\x00" + container(V, G, N)[5:]),
         (False, container(V, G, chunk(b"N", b"\x01"))),
         (False, b""),

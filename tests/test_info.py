@@ -49,7 +49,7 @@ def with_network(moec: bytes, payload: bytes) -> bytes:
 
 def test_of_a_file(moec: bytes) -> None:
     info = read_info(moec)
-    assert info.format_version == 0
+    assert info.format_version == 1
     assert info.file_bytes == len(moec) <= FILE_BYTES
     assert info.header.shape == (24, 20, 16)
     assert info.header.dtype == np.int16

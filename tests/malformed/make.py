@@ -373,8 +373,11 @@ CASES: dict[str, Malformed] = {
     "magic_cut": Malformed(VALID[:3], BitstreamError, "not a .moec file"),
     "magic_wrong": Malformed(b"moec" + VALID[4:], BitstreamError, "not a .moec file"),
     "version_missing": Malformed(VALID[:4], TruncatedError, SHORT),
+    "version_unreleased": Malformed(
+        container(parts(), version=0), UnsupportedVersionError, "format version 0"
+    ),
     "version_unknown": Malformed(
-        container(parts(), version=1), UnsupportedVersionError, "format version 1"
+        container(parts(), version=2), UnsupportedVersionError, "format version 2"
     ),
     "version_highest": Malformed(
         container(parts(), version=255), UnsupportedVersionError, "format version 255"

@@ -14,7 +14,7 @@ from inrcodec.errors import BitstreamError, ChecksumError, UnsupportedVersionErr
 from inrcodec.limits import Limits
 
 MAGIC = b"MOEC"
-FORMAT_VERSION = 0
+FORMAT_VERSION = 1
 PREAMBLE_BYTES = 6
 """Magic, format version and chunk count: what a file holds besides its chunks."""
 

@@ -1,6 +1,6 @@
 """The attributes and words that chunk D knows by number (docs/format.md, "Chunk D").
 
-Their places are their numbers in the file: new ones go to the end.
+Their places are their numbers in the file. Format version 1 has these and no other.
 """
 
 from __future__ import annotations
@@ -79,6 +79,6 @@ TERMS = (
     "LBMJAMES128", "LBMJANMA", "IBW", "EMISSION", "TRANSMISSION", "GATED", "WHOLE BODY", "IMAGE",
     "REPROJECTION", "SUM", "MAX PIXEL", "DECY", "ATTN", "SCAT", "DTIM", "MOTN", "PMOT", "CLN",
     "RAN", "RADL", "DCAL", "START", "ADMIN", "ISO_10918_1", "ISO_14495_1", "ISO_15444_1",
-    "ISO_15444_15", "ISO_18181_1", "ISO_13818_2", "ISO_14496_10", "ISO_23008_2", "INRCODEC_MOEC_0",
+    "ISO_15444_15", "ISO_18181_1", "ISO_13818_2", "ISO_14496_10", "ISO_23008_2", "INRCODEC_MOEC_1",
 )  # fmt: skip
 """Values of attributes of text."""

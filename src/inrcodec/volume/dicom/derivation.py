@@ -33,7 +33,7 @@ class Derivation:
 
     ratio: float
     """Bytes of the stored voxels, for each byte of the file that they were decoded from."""
-    method: str = "INRCODEC_MOEC_0"
+    method: str = "INRCODEC_MOEC_1"
     """LossyImageCompressionMethod: the standard defines no term for it, and lets others be used. At
     most 16 capitals, digits, underscores and spaces. By default the codec's name, that of its
     format, and the format's version."""

@@ -343,7 +343,7 @@ _IMAGE: _Attributes = {
     "LossyImageCompressionRatio": _ANY,
     "LossyImageCompressionMethod": _terms(
         "ISO_10918_1, ISO_14495_1, ISO_15444_1, ISO_15444_15, ISO_18181_1, ISO_13818_2,"
-        "ISO_14496_10, ISO_23008_2, INRCODEC_MOEC_0"
+        "ISO_14496_10, ISO_23008_2, INRCODEC_MOEC_1"
     ),
     "BurnedInAnnotation": _YES_NO,
     "RecognizableVisualFeatures": _YES_NO,
