@@ -111,26 +111,23 @@ class Preset(StrEnum):
     SLOW = "slow"
 
 
-_WORK = {Preset.FAST: 1.2e12, Preset.MEDIUM: 6e12, Preset.SLOW: 32e12}
+_WORK = {Preset.FAST: 0.8e12, Preset.MEDIUM: 3.5e12, Preset.SLOW: 18e12}
 """Products of a weight with a voxel, forward, that a fit may take: about 1, 4 and 20 minutes on two
 cores for a volume of 256^3 voxels, quantization included."""
 
 _MOST_EPOCHS = 400
 """Bounds the fits of tiny volumes."""
 
-_SINE_COST = 20
+_SINE_COST = 10
 """One sine unit, in such products."""
-_ROUTING_COST = 1_000
-_ROUTING_COST_OF_AN_EXPERT = 100
-"""Finding a voxel's expert."""
-_PROBE_SHARE = 1 / 10
-"""What teaches the gate passes all experts, as if this share of a batch did so in every step, and
-less where there are more than 8 experts."""
-_STEP_COST = 8e7
-"""What a step costs however few voxels it sees: the interpreter, the optimizer."""
-_EXPERT_COST = 1e7
-_NODE_COST = 3e6
-"""What each expert and each layer of each node of an octree adds to that."""
+_ROUTING_COST = 6_000
+_ROUTING_COST_OF_AN_EXPERT = 60
+"""Finding a voxel's expert, and teaching the gate."""
+_STEP_COST = 7e7
+"""What a step costs however few voxels it sees: the interpreter, waiting for threads."""
+_UPDATE_COST = 600
+_NODE_COST = 1.6e6
+"""What each weight and each layer of each node of an octree adds to that."""
 
 _VOXELS_FOR_ROOT_OF_WEIGHTS = 70
 """Voxels of a batch to the root of the weights (docs/design.md, "Small batches, many steps")."""
@@ -158,13 +155,10 @@ class Effort:
 def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effort:
     """Steps that take the preset's time, whatever the network's size."""
     a, work = architecture, _WORK[preset]
-    overhead = _STEP_COST
+    overhead = _STEP_COST + _UPDATE_COST * a.parameters
     cost: float = a.active_parameters + _SINE_COST * _hidden_units(a)
     if isinstance(a, Mixture):
-        expert = a.parameters / a.experts + _SINE_COST * a.expert.layers * a.expert.width
-        cost += _PROBE_SHARE * min(a.experts / 8, 1) * expert
         cost += _ROUTING_COST + _ROUTING_COST_OF_AN_EXPERT * a.experts
-        overhead += _EXPERT_COST * a.experts
     elif a.leaves > 1:
         overhead += _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
     batch = int(_VOXELS_FOR_ROOT_OF_WEIGHTS * math.sqrt(a.parameters))

@@ -11,15 +11,15 @@ products for its gradients are quicker.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
 
-from inrcodec.fitting.loss import error_and_gradient
+from inrcodec.fitting.loss import add_error
 from inrcodec.fitting.padding import padded
 from inrcodec.fitting.sampling import Batch
 from inrcodec.model.inr import INR, Affine
@@ -190,71 +190,97 @@ def _spans(paths: int, each: int) -> Iterator[tuple[int, int, slice]]:
             yield first, last, slice(start, stop)
 
 
-class _Scratch:
-    """Arrays by what they are for, used again and again. Views of them are kept: to make one takes
-    as long as a small product."""
-
-    def __init__(self) -> None:
-        self._memory: dict[tuple[str, int], Tensor] = {}
-        self._views: dict[tuple[str, int, tuple[int, ...]], Tensor] = {}
-
-    def array(self, purpose: str, depth: int, *shape: int) -> Tensor:
-        """An array of that shape; all of one purpose and depth share their memory."""
-        key = purpose, depth, shape
-        if key not in self._views:
-            size, memory = math.prod(shape), self._memory.get(key[:2])
-            if memory is None or len(memory) < size:
-                memory = self._memory[key[:2]] = torch.empty(size)
-                self._views = {k: v for k, v in self._views.items() if k[:2] != key[:2]}
-            self._views[key] = memory[:size].view(shape)
-        return self._views[key]
-
-
 class _Pass:
-    """Forward through the network and back, of one part's voxels."""
+    """Forward through the network and back, of one part's voxels.
+
+    What is done to some paths' voxels is a list of calls with all of their arrays, made when these
+    paths first come with so many voxels: to find views and shapes anew in each step would take as
+    long as the products of a small network, and other threads wait for it.
+    """
 
     def __init__(self, model: INR, part: int) -> None:
-        self._activation = model.architecture.activation
-        self._fixed_point = model.fixed_point
-        self._part = part
-        self._scratch = _Scratch()
+        self.activation = model.architecture.activation
+        self.fixed_point = model.fixed_point
+        self.part = part
+        self.error = torch.zeros(())
+        self._arrays: dict[tuple[str, int, tuple[int, ...]], Tensor] = {}
+        self._programs: dict[tuple[int, int, int], _Program] = {}
 
     def run(self, root: _Node, voxels: Batch) -> Tensor:
         """Add to the maps' gradients, and return the mean squared error."""
-        count = len(voxels.target)
-        self._target, self._weight = voxels.target, voxels.weight / count
-        self._error = torch.zeros(())
-        for self._first, self._last, span in _spans(root.last, count // root.last):
-            coordinates = voxels.coordinates[:, span]
-            inputs = self._inputs(0, 1, *coordinates.shape)
-            inputs[0, : len(coordinates)] = coordinates
-            self._node(root, 0, inputs, span)
-        return self._error
+        coordinates, count = voxels.coordinates, len(voxels.target)
+        weight = voxels.weight / count
+        self.error.zero_()
+        for first, last, span in _spans(root.last, count // root.last):
+            key = first, last, span.stop - span.start
+            if key not in self._programs:
+                self._programs[key] = _Program(self, root, first, last, len(coordinates), key[2])
+            self._programs[key].run(coordinates[:, span], voxels.target[span], weight[span])
+        return self.error.clone()
+
+    def array(self, purpose: str, depth: int, *shape: int) -> Tensor:
+        """An array of that shape, the same one whenever it is asked for: what is in it has been
+        used by then."""
+        return self._arrays.setdefault((purpose, depth, shape), torch.empty(shape))
+
+    def inputs(self, depth: int, groups: int, rows: int, columns: int) -> Tensor:
+        """An array for so many rows of features, with the rows of ones and zeros below."""
+        array = self.array(f"{rows} inputs", depth, groups, padded(rows + 1), columns)
+        array[:, rows] = 1
+        array[:, rows + 1 :] = 0
+        return array
+
+
+class _Program:
+    """The calls for ``columns`` voxels of the paths ``first`` to ``last`` - 1."""
+
+    def __init__(
+        self, of: _Pass, root: _Node, first: int, last: int, axes: int, columns: int
+    ) -> None:
+        self._pass, self._first, self._last = of, first, last
+        self._calls: list[Callable[[], object]] = []
+        inputs = of.inputs(0, 1, axes, columns)
+        self._coordinates = inputs[0, :axes]
+        self._target = of.array("target", 0, columns)
+        self._weight = of.array("weight", 0, columns)
+        self._node(root, 0, inputs, slice(0, columns))
+
+    def run(self, coordinates: Tensor, target: Tensor, weight: Tensor) -> None:
+        self._coordinates.copy_(coordinates)
+        self._target.copy_(target)
+        self._weight.copy_(weight)
+        for call in self._calls:
+            call()
+
+    def _then(self, function: Callable[..., object], *arguments: object, **named: object) -> None:
+        self._calls.append(partial(function, *arguments, **named))
 
     def _node(self, node: _Node, depth: int, inputs: Tensor, voxels: slice) -> Tensor:
         """Through the node and all behind it, from its inputs, of some of the voxels. Returns the
-        error's (G, in, n) gradient by the inputs, or what is left of it in front of the first
-        layer."""
-        groups, _, columns = inputs.shape
+        array for the error's (G, in, n) gradient by the inputs, or for what is left of it in front
+        of the first layer."""
+        of, (groups, _, columns) = self._pass, inputs.shape
         layers = node.maps if node.branches else node.maps[:-1]
         passed: list[tuple[_Map, Tensor, Tensor]] = []
         for layer in layers:
             _, width, fan_in = layer.weight.shape
-            phase = self._scratch.array("phase", depth, groups, width, columns)
-            torch.bmm(layer.weight, inputs[:, :fan_in], out=phase)
+            phase = of.array("phase", depth, groups, width, columns)
+            self._then(torch.bmm, layer.weight, inputs[:, :fan_in], out=phase)
             passed.append((layer, inputs, phase))
             depth += 1
-            inputs = self._inputs(depth, *phase.shape)
-            activate(self._activation, phase, inputs[:, :width], fixed_point=self._fixed_point)
+            inputs = of.inputs(depth, *phase.shape)
+            features = inputs[:, :width]
+            self._then(activate, of.activation, phase, features, fixed_point=of.fixed_point)
         behind = self._branches if node.branches else self._head
         back = behind(node, depth, inputs, voxels)
         for layer, features, phase in reversed(passed):
-            delta = slope_(self._activation, phase).mul_(back)
-            layer.add(self._part, delta, features)
+            self._then(slope_, of.activation, phase)
+            self._then(phase.mul_, back)
+            self._then(layer.add, of.part, phase, features)
             depth -= 1
             if depth > 0:  # nothing depends on the gradient by coordinates
-                back = self._scratch.array("back", depth, groups, layer.back.shape[1], columns)
-                torch.bmm(layer.back, delta, out=back)
+                back = of.array("back", depth, groups, layer.back.shape[1], columns)
+                self._then(torch.bmm, layer.back, phase, out=back)
         return back
 
     def _branches(self, node: _Node, depth: int, inputs: Tensor, voxels: slice) -> Tensor:
@@ -262,7 +288,7 @@ class _Pass:
         _, rows, columns = inputs.shape
         each = columns // (last - first)
         width = node.maps[-1].weight.shape[1] if node.maps else 0
-        back = self._scratch.array("branches", depth, width, columns)
+        back = self._pass.array("branches", depth, width, columns)
         for branch in node.branches:
             low, high = max(branch.first, first), min(branch.last, last)
             if low >= high:
@@ -277,24 +303,20 @@ class _Pass:
                 slice(voxels.start + start, voxels.start + stop),
             )
             if depth > 0:
-                back[:, start:stop].view(width, groups, -1).copy_(part.transpose(0, 1))
+                place = back[:, start:stop].view(width, groups, -1)
+                self._then(place.copy_, part.transpose(0, 1))
         return back[None]
 
     def _head(self, node: _Node, depth: int, inputs: Tensor, voxels: slice) -> Tensor:
-        groups, _, columns = inputs.shape
+        of, (groups, _, columns) = self._pass, inputs.shape
         head = node.maps[-1]
         fan_in = head.weight.shape[-1]
-        output = head.weight @ inputs[:, :fan_in]  # (G, 1, n)
-        target, weight = (of[voxels].view_as(output) for of in (self._target, self._weight))
-        error, delta = error_and_gradient(output, target, weight)
-        self._error += error
-        head.add(self._part, delta, inputs)
-        back = self._scratch.array("back", depth, groups, fan_in - 1, columns)
-        return torch.mul(head.back, delta, out=back)
-
-    def _inputs(self, depth: int, groups: int, rows: int, columns: int) -> Tensor:
-        """An array for features, with the rows of ones and zeros below."""
-        array = self._scratch.array("inputs", depth, groups, padded(rows + 1), columns)
-        array[:, rows] = 1
-        array[:, rows + 1 :] = 0
-        return array
+        weight = head.weight.expand(groups, -1, -1)
+        output = of.array("output", depth, groups, 1, columns)
+        self._then(torch.bmm, weight, inputs[:, :fan_in], out=output)
+        target, weight = (a[voxels].view_as(output) for a in (self._target, self._weight))
+        self._then(add_error, output, target, weight, of.error)
+        self._then(head.add, of.part, output, inputs)
+        back = of.array("back", depth, groups, fan_in - 1, columns)
+        self._then(torch.mul, head.back, output, out=back)
+        return back

@@ -34,9 +34,10 @@ def squared_error(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (clamp_to_range(output) - target).square() * weight
 
 
-def error_and_gradient(output: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of `squared_error`, and its gradient by the output."""
+def add_error(output: Tensor, target: Tensor, weight: Tensor, error: Tensor) -> None:
+    """Add the sum of `squared_error` to ``error``, and put its gradient by the output in the
+    output's place."""
     difference = output.clamp(-1, 1) - target
     delta = difference * weight
-    error = torch.dot(delta.view(-1), difference.view(-1))
-    return error, torch.where(output.abs() > 1, delta * (2 * LEAK), delta * 2)
+    error += torch.dot(delta.view(-1), difference.view(-1))
+    torch.where(output.abs() > 1, delta * (2 * LEAK), delta * 2, out=output)

@@ -129,6 +129,7 @@ class _Quantizer:
         groups = _groups(
             flat, int(min(_LARGEST_BLOCK, math.sqrt(_WORK / size), _MOST_ENTRIES / size))
         )
+        matrices = self._matrices(groups)
         free = torch.ones(size, dtype=torch.bool)
         total = (ROUNDS - 1) * tuning_steps
         for number in range(ROUNDS):
@@ -138,7 +139,7 @@ class _Quantizer:
             now = torch.zeros(size, dtype=torch.bool)
             now[order[:end]] = True
             now &= free
-            plans = self._plans(groups, free, now, sensitivity * steps.square())
+            plans = self._plans(groups, matrices, free, now, sensitivity * steps.square())
             if number < ROUNDS - TRIMMED_ROUNDS and not last:
                 weights = round_weights(weights, steps, plans, rate=None)
             else:
@@ -194,25 +195,37 @@ class _Quantizer:
                 chosen = finer
         return chosen
 
-    def _plans(self, groups: list[Tensor], free: Tensor, now: Tensor, loss: Tensor) -> list[Plan]:
-        """What to round now and how errors spread: one plan for each group that takes part."""
-        members = [group[free[group]] for group in groups if bool(now[group].any())]
-        largest = max(len(m) for m in members)
+    def _matrices(self, groups: list[Tensor]) -> list[Tensor]:
+        """The blocks of the Gauss-Newton matrix, float32 on the CPU."""
+        largest = max(len(group) for group in groups)
         samples = min(max(_SAMPLES_PER_WEIGHT * largest, _FEWEST_SAMPLES), _MOST_SAMPLES)
         samples *= len(self.flat.paths)
-        matrices = blocks(self.flat, self.sampler, samples, members)
+        return [block.cpu() for block in blocks(self.flat, self.sampler, samples, groups)]
 
-        def plan(indices: Tensor, matrix: Tensor) -> Plan:
+    def _plans(
+        self,
+        groups: list[Tensor],
+        matrices: list[Tensor],
+        free: Tensor,
+        now: Tensor,
+        loss: Tensor,
+    ) -> list[Plan]:
+        """What to round now and how errors spread: one plan for each group that takes part."""
+
+        def plan(group: Tensor, matrix: Tensor) -> Plan | None:
+            count = int(now[group].sum())
+            if not count:
+                return None
             # Those to be rounded come first, the most sensitive of them first of all.
-            rank = loss[indices] + now[indices] * loss.max()
-            order = rank.argsort(descending=True)
-            ordered = matrix.cpu().double()[order][:, order]
+            rank = loss[group] + now[group] * loss.max()
+            order = rank.masked_fill(~free[group], -1.0).argsort(descending=True)
+            order = order[: int(free[group].sum())]
+            ordered = matrix[order[:, None], order].double()
             ordered.diagonal().add_(_DAMPING * ordered.diagonal().mean() + 1e-30)
-            count = int(now[indices].sum())
-            return Plan(indices[order], count, error_spread(ordered, count))
+            return Plan(group[order], count, error_spread(ordered, count))
 
         with single_threads(torch.get_num_threads()) as pool:
-            return list(pool.map(plan, members, matrices))
+            return [found for found in pool.map(plan, groups, matrices) if found is not None]
 
     def _trim(
         self,

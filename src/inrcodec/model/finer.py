@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from inrcodec.model.sine import TURN, affine, sine_of_steps, steps_of
+from inrcodec.model.sine import TURN, affine, cosine, sine, sine_of_steps, steps_of
 from inrcodec.quantization import PHASE_BITS
 
 _LARGEST_PHASE = 1 << 24
@@ -31,13 +31,13 @@ class _Finer(torch.autograd.Function):
         phase = affine(weight * TURN, bias * TURN, features)  # (out, N), radians
         bent = bend(phase)
         ctx.save_for_backward(weight, features, phase, bent)
-        return fixed_point_finer(phase) if fixed_point else torch.sin(bent)
+        return fixed_point_finer(phase) if fixed_point else sine(bent)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         weight, features, phase, bent = ctx.saved_tensors
-        delta = torch.cos(bent).mul_(gradient).mul_(bend_slope(phase))
+        delta = cosine(bent).mul_(gradient).mul_(bend_slope(phase))
         back = (weight.mT * TURN) @ delta if ctx.needs_input_grad[2] else None
         return (delta @ features.mT).mul_(TURN), delta.sum(-1).mul_(TURN), back, None
 

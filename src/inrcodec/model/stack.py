@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from inrcodec.architecture import Activation, Stack
 from inrcodec.model.finer import bend, bend_slope, finer_layer, fixed_point_finer
-from inrcodec.model.sine import TURN, fixed_point_sine, sine_layer
+from inrcodec.model.sine import TURN, cosine, fixed_point_sine, sine, sine_layer
 
 FIRST_LAYER_TURNS = 15 / TURN
 """Bound of the first layer's initial weights, in turns over half the field of view: the initial
@@ -89,20 +88,16 @@ class HiddenStack(nn.ModuleList):
 def activate(
     activation: Activation, phase: Tensor, out: Tensor, *, fixed_point: bool = False
 ) -> None:
-    """Fill ``out`` with what a layer makes of a phase in radians, of its shape. On a CPU."""
+    """Fill ``out`` with what a layer makes of a phase in radians, of its shape."""
     if fixed_point:
         rounded = fixed_point_finer if activation is Activation.FINER else fixed_point_sine
         out.copy_(rounded(phase))
     else:
-        bent = bend(phase) if activation is Activation.FINER else phase
-        # torch's sine takes two and a half times as long where its library has no code of its own
-        # for the processor.
-        np.sin(bent.numpy(), out=out.numpy())
+        sine(bend(phase) if activation is Activation.FINER else phase, out)
 
 
 def slope_(activation: Activation, phase: Tensor) -> Tensor:
     """The derivative of `activate` by the phase, in place of the phase; rounding has none."""
-    factor = bend_slope(phase) if activation is Activation.FINER else None
-    bent = phase if factor is None else bend(phase)
-    np.cos(bent.numpy(), out=phase.numpy())
-    return phase if factor is None else phase.mul_(factor)
+    if activation is Activation.FINER:
+        return torch.mul(cosine(bend(phase)), bend_slope(phase), out=phase)
+    return cosine(phase, phase)
