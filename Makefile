@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint typecheck golden malformed fuzz bench-quick bench-decoding bench-cuda clean
+.PHONY: help demo test check lint typecheck golden malformed fuzz bench-quick bench-decoding bench-pace bench-scaling bench-cuda clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -50,9 +50,15 @@ bench-quick: $(INSTALLED) ## Measure four volumes at 6000x (10 minutes on two co
 bench-decoding: $(INSTALLED) ## Measure decoding: its quality against float, time, memory (an hour)
 	$(BIN)/python benchmarks/decoding.py
 
-bench-cuda: $(INSTALLED) ## On a GPU machine: run the CUDA tests, then bench-quick on the GPU
+bench-pace: $(INSTALLED) ## Measure the presets' time and quality (an hour)
+	$(BIN)/python benchmarks/pace.py
+
+bench-scaling: $(INSTALLED) ## Measure encoding from 64^3 to 512^3 voxels (10 minutes)
+	$(BIN)/python benchmarks/scaling.py
+
+bench-cuda: $(INSTALLED) ## On a GPU machine: run the CUDA tests, then measure the GPU's pace against the CPU's
 	$(BIN)/pytest -m cuda
-	$(BIN)/python benchmarks/quick.py --device cuda
+	$(BIN)/python benchmarks/pace.py --presets medium --limits 10,30,60 --device cuda --reach
 
 clean: ## Remove the environment, caches and the demo's output
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

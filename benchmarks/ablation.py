@@ -130,7 +130,8 @@ OCTREE = NetworkChoice(Partition.OCTREE)
 ROWS = [
     Row("single", NetworkChoice(Partition.SINGLE), coded=True),
     Row("single, FINER", NetworkChoice(Partition.SINGLE, activation=Activation.FINER)),
-    Row("MoEC, 4 experts", MOEC, coded=True),
+    Row("MoEC", NetworkChoice(Partition.MOEC), coded=True),
+    Row("MoEC, 4 experts", MOEC),
     Row("MoEC, FINER", replace(MOEC, activation=Activation.FINER)),
     *(
         Row(f"MoEC, {experts} experts", replace(MOEC, experts=experts))
@@ -273,7 +274,7 @@ def main() -> None:
     parser.add_argument("--ratio", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--rows", default="", help="only those whose name has this in it")
+    parser.add_argument("--rows", default="", help="only these, names with ; between")
     parser.add_argument("--out", type=Path, default="docs/benchmarks/ablation.csv")
     add_data_option(parser)
     options = parser.parse_args()
@@ -285,7 +286,7 @@ def main() -> None:
                 own = name, options.ratio, options.seconds, seed, row.name
                 key = dict(zip(KEY, map(str, own), strict=True))
                 known = [{k: line[k] for k in KEY} for line in lines(options.out)]
-                if options.rows not in row.name or key in known:
+                if key in known or (options.rows and row.name not in options.rows.split(";")):
                     continue
                 problem = problem or Problem(path_of(name, options.data))
                 found = measured(row, problem, options.ratio, options.seconds, seed)

@@ -101,6 +101,12 @@ def test_encode_reports_what_it_wrote(here: Path) -> None:
 
 
 @pytest.mark.usefixtures("short_fit")
+def test_max_bytes_is_bytes(here: Path) -> None:
+    run("encode", "scan.nii.gz", "--max-bytes", "400", "-o", "small.moec")
+    assert 0 < (here / "small.moec").stat().st_size <= 400
+
+
+@pytest.mark.usefixtures("short_fit")
 def test_encode_json(here: Path) -> None:
     result = run("encode", "scan.nii.gz", "--bytes", "400", "--json", "--quiet")
     assert result.stderr == ""

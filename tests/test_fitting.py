@@ -20,6 +20,7 @@ from inrcodec.fitting.gradients import gradients
 from inrcodec.fitting.importance import cell_variation
 from inrcodec.fitting.loss import clamp_to_range, squared_error
 from inrcodec.fitting.optimizer import MuonAdam, orthogonalize
+from inrcodec.fitting.padding import padded
 from inrcodec.fitting.pretraining import balanced_boxes, pretrain_gate, random_cells
 from inrcodec.fitting.quantize import quantize, quantize_gate
 from inrcodec.fitting.rounding import Plan, error_spread, round_weights
@@ -155,6 +156,13 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert rates[0] < 0.03 and rates[49] > 0.98
     assert rates[50:] == sorted(rates[50:], reverse=True)
     assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", range(1, 200))
+def test_padded_sizes(size: int) -> None:
+    assert size <= padded(size) < size + 8
+    assert padded(size) % 16 in (0, 4, 8)
+    assert padded(padded(size)) == padded(size)
 
 
 def test_orthogonalize_brings_singular_values_near_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from inrcodec.architecture import Activation, Architecture, Mixture, Tree
 from inrcodec.model.finer import finer_layer
 from inrcodec.model.grid import Grid
 from inrcodec.model.inr import INR
-from inrcodec.model.moe import MoEINR
+from inrcodec.model.moe import MoEINR, best_expert
 from inrcodec.model.network import from_quantized, initialized
-from inrcodec.model.sine import TURN, sine_layer
+from inrcodec.model.sine import TURN, cosine, sine, sine_layer
 from inrcodec.model.stack import activate, slope_
 from inrcodec.model.statistics import VolumeStatistics
 from inrcodec.model.tree import TreeINR, cell_of
@@ -38,6 +39,20 @@ def mixture_of(architecture: Mixture) -> MoEINR:
 def coordinates_for(architecture: Architecture, count: int = 500) -> Tensor:
     generator = torch.Generator().manual_seed(9)
     return torch.rand(architecture.coordinates, count, generator=generator) * 2 - 1
+
+
+def test_the_best_expert_is_the_first_of_the_best() -> None:
+    logits = torch.tensor([[1.0, 5, 0, -3], [2, 5, 0, -3], [2, 4, 0, -2], [0, 5, 0, -2]])
+    assert best_expert(logits).tolist() == [1, 0, 0, 2]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(sine, torch.sin), (cosine, torch.cos)])
+def test_sine_and_cosine(ours: Any, theirs: Any) -> None:
+    phase = torch.linspace(-40, 40, 1001).view(7, 11, 13)[:, 2:]
+    assert torch.allclose(ours(phase), theirs(phase), atol=1e-6)
+    out = torch.zeros(7, 9, 26)[..., ::2]
+    assert ours(phase, out) is out
+    assert torch.allclose(out, theirs(phase), atol=1e-6)
 
 
 @every()

@@ -57,6 +57,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 )
 @click.option(
     "--bytes",
+    "--max-bytes",
     "file_bytes",
     type=click.IntRange(min=1),
     metavar="N",
