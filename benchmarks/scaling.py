@@ -38,7 +38,7 @@ def phantom(side: int) -> NDArray[np.int16]:
         distance = sum(
             np.square((at - c) / r) for at, c, r in zip((x, y, z), centre, radii, strict=True)
         )
-        total += height / (1 + np.exp((np.sqrt(distance) - 1) * 40))
+        total += height / (1 + np.exp(np.minimum((np.sqrt(distance) - 1) * 40, 80)))
     total += random.normal(0, NOISE, total.shape)
     return np.asfortranarray(np.clip(total, -32768, 32767).astype(np.int16))
 
@@ -52,10 +52,10 @@ def row(side: int, ratio: int, preset: str, folder: Path) -> tuple[str, ...]:
     decode = inrcodec("decode", encoded, "-o", folder / "decoded.nii", "--force", "--quiet")
     source.unlink()
     report: dict[str, Any] = json.loads(encode.stdout)
-    seconds = report["seconds"]
+    network, seconds = report["network"], report["seconds"]
     return (
-        f"{side}^3", f"{report['parameters']:,}", str(report["experts"]), f"{encode.seconds:.0f}",
-        f"{seconds['fit']:.0f}", f"{seconds['quantize']:.0f}",
+        f"{side}^3", f"{network['weights']:,}", str(network.get("experts", 1)),
+        f"{encode.seconds:.0f}", f"{seconds['fit']:.0f}", f"{seconds['quantize']:.0f}",
         f"{seconds['decode'] + seconds['measure']:.0f}", f"{encode.peak_mb:,.0f}",
         f"{report['psnr']:.2f}", f"{decode.seconds:.1f}", f"{decode.peak_mb:,.0f}",
     )  # fmt: skip
