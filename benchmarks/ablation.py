@@ -215,7 +215,9 @@ def architecture_of(row: Row, problem: Problem, ratio: int) -> Architecture:
     return found
 
 
-def measured(row: Row, problem: Problem, ratio: int, seconds: float, seed: int) -> dict[str, Any]:
+def measured(
+    row: Row, problem: Problem, ratio: int, seconds: float, seed: int, coded: bool
+) -> dict[str, Any]:
     architecture = architecture_of(row, problem, ratio)
     effort = planner.plan_effort(planner.Preset.FAST, architecture, problem.header.voxels)
     sampler = problem.sampler(seed)
@@ -241,8 +243,8 @@ def measured(row: Row, problem: Problem, ratio: int, seconds: float, seed: int) 
         "steps": steps,
         "float": round(problem.psnr(model), 3),
     }
-    if row.coded:
-        coded = quantize(
+    if coded:
+        quantized = quantize(
             model,
             sampler,
             problem.room(ratio),
@@ -251,8 +253,8 @@ def measured(row: Row, problem: Problem, ratio: int, seconds: float, seed: int) 
             effort.batch,
             ignore,
         )
-        line["file"] = round(problem.psnr(from_quantized(coded)), 3)
-        line["bytes"] = len(encode_network(coded))
+        line["file"] = round(problem.psnr(from_quantized(quantized)), 3)
+        line["bytes"] = len(encode_network(quantized))
     return line
 
 
@@ -275,6 +277,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--rows", default="", help="only these, names with ; between")
+    parser.add_argument("--float", action="store_true", help="quantize none of them")
     parser.add_argument("--out", type=Path, default="docs/benchmarks/ablation.csv")
     add_data_option(parser)
     options = parser.parse_args()
@@ -289,10 +292,16 @@ def main() -> None:
                 if key in known or (options.rows and row.name not in options.rows.split(";")):
                     continue
                 problem = problem or Problem(path_of(name, options.data))
-                found = measured(row, problem, options.ratio, options.seconds, seed)
+                coded = row.coded and not options.float
+                found = measured(row, problem, options.ratio, options.seconds, seed, coded)
                 append(options.out, key | found)
-    for column in ("float", "file"):
-        print_table(lines(options.out), column)
+    found = lines(options.out)
+    for ratio, seconds in dict.fromkeys((m["ratio"], m["seconds"]) for m in found):
+        same = [m for m in found if (m["ratio"], m["seconds"]) == (ratio, seconds)]
+        for column in ("float", "file"):
+            if filled := [m for m in same if m[column]]:
+                print(f"\n{ratio}x, {seconds} s, {column} dB:\n")
+                print_table(filled, column)
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -313,21 +322,14 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 def print_table(measurements: list[dict[str, str]], column: str) -> None:
     """A line a row, a column a volume: the mean over the seeds, and half of their spread."""
-    measurements = [m for m in measurements if m[column]]
-    volumes = list(dict.fromkeys((m["volume"], m["ratio"], m["seconds"]) for m in measurements))
-    print(
-        f"\n| {column} dB |"
-        + "".join(f" {name}, {ratio}x, {seconds} s |" for name, ratio, seconds in volumes)
-        + " mean |"
-    )
+    volumes = list(dict.fromkeys(m["volume"] for m in measurements))
+    print("| | " + "".join(f"{name} | " for name in volumes) + "mean |")
     print("|---|" + "---|" * (len(volumes) + 1))
     for name in [row.name for row in ROWS]:
         cells, means = [], []
         for volume in volumes:
             found = [
-                float(m[column])
-                for m in measurements
-                if (m["volume"], m["ratio"], m["seconds"]) == volume and m["row"] == name
+                float(m[column]) for m in measurements if m["volume"] == volume and m["row"] == name
             ]
             if not found:
                 cells.append("")

@@ -268,10 +268,24 @@ def test_the_command(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
 
 def test_missing_codecs_are_told(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
     rounding.needs = "get it somewhere"
-    done = run(scan, "--codecs", "sperr", "--ratios", "8", "--out", tmp_path)
+    done = run(scan, "--codecs", "sperr,zfp", "--ratios", "8", "--out", tmp_path)
     assert done.exit_code == 0
     assert "sperr is missing and not measured: get it somewhere" in done.stderr
-    assert "- sperr: get it somewhere" in (tmp_path / "tables.md").read_text()
+    # A run that does not ask for it tells the same.
+    for codecs in ("sperr,zfp", "zfp"):
+        assert run(scan, "--codecs", codecs, "--ratios", "8", "--out", tmp_path).exit_code == 0
+        tables = (tmp_path / "tables.md").read_text()
+        assert "- sperr: get it somewhere" in tables
+        assert "- jpeg2000: not asked for" in tables
+        assert "- zfp" not in tables
+
+
+def test_without_any_codec(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
+    rounding.needs = "get it somewhere"
+    done = run(scan, "--codecs", "sperr", "--ratios", "8", "--out", tmp_path / "results")
+    assert done.exit_code == 1
+    assert "none of the codecs asked for is here" in done.stderr
+    assert not (tmp_path / "results").exists()
 
 
 def test_without_the_extra(scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

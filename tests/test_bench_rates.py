@@ -60,7 +60,16 @@ def test_curves_apart_have_no_average() -> None:
     assert bd_psnr([], TEST) is None
 
 
-def test_larger_files_that_are_worse_do_not_count() -> None:
-    worse = [*ANCHOR, RatePoint(2000.0, 30.0), RatePoint(3000.0, float("inf"))]
-    assert bd_rate(worse, TEST) == bd_rate(ANCHOR, TEST)
-    assert bd_psnr(worse, TEST) == bd_psnr(ANCHOR, TEST)
+def test_larger_files_that_are_worse_count_for_quality_alone() -> None:
+    last = max(ANCHOR)
+    worse = [*ANCHOR, RatePoint(last.size * 2, last.psnr - 5), RatePoint(1e6, float("inf"))]
+    other = [RatePoint(p.size * 4, p.psnr + 2) for p in ANCHOR] + [RatePoint(1.0, 1.0)]
+    assert bd_rate(worse, other) == bd_rate(ANCHOR, other)
+    found, without = bd_psnr(worse, other), bd_psnr(ANCHOR, other)
+    assert found is not None and without is not None
+    assert found > without
+
+
+def test_of_one_size_the_best_counts() -> None:
+    twice = [*ANCHOR, *(RatePoint(p.size, p.psnr - 1) for p in ANCHOR)]
+    assert bd_psnr(twice, TEST) == bd_psnr(ANCHOR, TEST)

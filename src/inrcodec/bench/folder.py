@@ -31,7 +31,7 @@ def open_results(folder: Path) -> Results:
 def write_summary(folder: Path, results: Results, missing: Mapping[str, str]) -> list[Path]:
     """Write ``tables.md`` and the plots of all that was measured, and return their paths.
 
-    ``missing`` has what to install for each codec that could not be measured.
+    ``missing`` says of each codec without a measurement why.
     """
     rows = list(results)
     tables = folder / "tables.md"

@@ -27,11 +27,12 @@ def bd_rate(reference: Iterable[RatePoint], test: Iterable[RatePoint]) -> float 
     """By how many per cent the files of ``test`` are larger than those of ``reference`` at equal
     PSNR, on average over the PSNRs that both reach: negative where ``test`` is better.
 
-    None where the curves have no PSNR in common, or one has fewer than two points.
+    A curve has one size for a PSNR: files that a smaller one reaches or surpasses do not count, on
+    either side. None where the curves have no PSNR in common, or one has fewer than two points.
     """
     curves = [
         (np.array([p.psnr for p in points]), np.log([p.size for p in points]))
-        for points in (_useful(reference), _useful(test))
+        for points in (_rising(_by_size(reference)), _rising(_by_size(test)))
     ]
     difference = _mean_difference(*curves)
     return None if difference is None else 100 * math.expm1(difference)
@@ -39,22 +40,32 @@ def bd_rate(reference: Iterable[RatePoint], test: Iterable[RatePoint]) -> float 
 
 def bd_psnr(reference: Iterable[RatePoint], test: Iterable[RatePoint]) -> float | None:
     """By how many dB the PSNR of ``test`` is above that of ``reference`` at equal bytes, on average
-    over the logarithms of the sizes that both have: positive where ``test`` is better.
+    over the logarithms of the sizes that both have: positive where ``test`` is better. Every file
+    of finite PSNR counts.
 
     None where the curves have no size in common, or one has fewer than two points.
     """
     curves = [
         (np.log([p.size for p in points]), np.array([p.psnr for p in points]))
-        for points in (_useful(reference), _useful(test))
+        for points in (_by_size(reference), _by_size(test))
     ]
     return _mean_difference(*curves)
 
 
-def _useful(points: Iterable[RatePoint]) -> list[RatePoint]:
-    """By size, without points that a smaller file reaches or surpasses: nobody would take those."""
+def _by_size(points: Iterable[RatePoint]) -> list[RatePoint]:
+    """Those of finite PSNR, by size; of one size the best."""
+    best: dict[float, RatePoint] = {}
+    for point in sorted(points):
+        if math.isfinite(point.psnr):
+            best[point.size] = point
+    return list(best.values())
+
+
+def _rising(points: list[RatePoint]) -> list[RatePoint]:
+    """Of points by size, those that no smaller file reaches or surpasses."""
     kept: list[RatePoint] = []
-    for point in sorted(points, key=lambda point: (point.size, -point.psnr)):
-        if math.isfinite(point.psnr) and (not kept or point.psnr > kept[-1].psnr):
+    for point in points:
+        if not kept or point.psnr > kept[-1].psnr:
             kept.append(point)
     return kept
 

@@ -26,12 +26,12 @@ def curves(rows: Iterable[Measurement]) -> dict[str, dict[str, list[RatePoint]]]
 def markdown(rows: Rows, missing: Mapping[str, str]) -> str:
     """All tables: PSNR at a glance, BD-rate and BD-PSNR, each file, and the versions.
 
-    ``missing`` has what to install for each codec that could not be measured.
+    ``missing`` says of each codec without a measurement why.
     """
     parts = [_overview(rows), _differences(rows), _details(rows), _versions(rows)]
     if missing:
         lines = [f"- {name}: {what}" for name, what in missing.items()]
-        parts.append("## Not measured: missing here\n\n" + "\n".join(lines) + "\n")
+        parts.append("## Not measured\n\n" + "\n".join(lines) + "\n")
     return "\n".join(part for part in parts if part)
 
 
@@ -85,7 +85,8 @@ def _differences(rows: Rows) -> str:
     return (
         f"## {OWN} against each peer\n\n"
         "BD-rate: bytes more (+) or less (-) at equal PSNR; BD-PSNR: dB more (+) or less (-) at\n"
-        "equal bytes; both on average over what the two curves have in common.\n\n"
+        "equal bytes; both on average over what the two curves have in common. BD-rate is without\n"
+        "files that a smaller one of the same codec reaches or surpasses, BD-PSNR with them.\n\n"
         + _table(["volume", "peer", "BD-rate", "BD-PSNR"], lines)
     )
 

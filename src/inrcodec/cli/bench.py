@@ -105,20 +105,29 @@ def bench(
         from inrcodec.bench.codecs import all_codecs
         from inrcodec.bench.folder import open_results, write_summary
         from inrcodec.bench.runs import bench as measure_all
+        from inrcodec.errors import InrcodecError
 
         fit = Preset(preset) if preset else Preset.FAST if quick else Preset.MEDIUM
         known = all_codecs(fit, threads or os.cpu_count() or 1)
         wanted = [known[name] for name in codecs]
-        missing = {codec.name: what for codec in wanted if (what := codec.missing())}
-        for name, what in missing.items():
-            click.echo(f"inrcodec: {name} is missing and not measured: {what}", err=True)
-        results = open_results(out)
+        missing = {name: what for name, codec in known.items() if (what := codec.missing())}
+        for name in filter(missing.get, codecs):
+            click.echo(f"inrcodec: {name} is missing and not measured: {missing[name]}", err=True)
         present = [codec for codec in wanted if codec.name not in missing]
+        if not present:
+            raise InrcodecError(
+                "none of the codecs asked for is here: install one, or ask for others"
+            )
+        results = open_results(out)
         try:
             with _display(quiet) as (on_start, on_end):
                 measure_all(volumes, present, ratios, results, on_start, on_end)
         finally:
-            written = write_summary(out, results, missing)
+            measured = {row.subject.codec for row in results}
+            absent = {
+                name: missing.get(name, "not asked for") for name in known if name not in measured
+            }
+            written = write_summary(out, results, absent)
         if not quiet:
             for path in written:
                 click.echo(path)
