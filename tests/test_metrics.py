@@ -421,6 +421,36 @@ def test_spectrum_of_one_block_is_numpys(shape: tuple[int, ...]) -> None:
     assert found.ratios == pytest.approx((energies[1:] / energies[0]).T, rel=1e-6, nan_ok=True)
 
 
+def test_a_mask_confines_the_curves_to_its_voxels() -> None:
+    a, b = pair((9, 8, 7, 2), "int16", 500, 30)
+    mask = np.random.default_rng(3).random((9, 8, 7)) < 0.3
+    mask[4] = False
+    range_ = float(np.ptp(a))
+    squares = (a.astype(float) - b) ** 2
+    for axis, curve in enumerate(axis_psnr(a, b, range_, mask)):
+        for i, psnr in enumerate(curve):
+            chosen = squares.take(i, axis)[mask if axis == 3 else mask.take(i, axis)]
+            if chosen.size:
+                assert psnr == pytest.approx(20 * math.log10(range_) - 10 * np.log10(chosen.mean()))
+            else:
+                assert (axis, i) == (0, 4) and math.isnan(psnr)
+    spacing = (1.0, 0.5, 2.0)
+    energies = [
+        sum((np.gradient(v, d, axis=i)[mask] ** 2).sum() for i, d in enumerate(spacing))
+        for v in (a.astype(float) - b, a.astype(float))
+    ]
+    expected = math.sqrt(energies[0] / energies[1])
+    assert gradient_error(a, b, spacing, mask) == pytest.approx(expected)
+
+
+def test_the_spectrum_of_a_mask_is_that_with_a_flat_outside() -> None:
+    a, b = pair((20, 16, 12), "float64", 500, 30)
+    mask = np.random.default_rng(3).random(a.shape) < 0.3
+    flat = [np.where(mask, v, a[mask].mean()) for v in (a, b)]
+    found = spectrum_error(a, b, (1.0, 1.0, 1.0), mask)
+    assert found.ratios == pytest.approx(spectrum_error(*flat, (1.0, 1.0, 1.0)).ratios)
+
+
 def test_spectrum_of_many_blocks_sees_what_is_lost_where() -> None:
     """Noise, of which everything above a frequency is taken away, and 10 % below."""
     rng = np.random.default_rng(0)

@@ -276,7 +276,7 @@ def test_a_large_volume_is_thinned_out_to_the_size_of_a_page(tmp_path: Path) -> 
     kept = decoded[tuple(slice(None, None, step) for step in steps)][::-1, ::-1]
     assert np.array_equal(shown, kept)
     assert sum(known["histogram"]["counts"]) == original.size
-    assert [len(curve) for curve in known["slicePsnr"]] == list(original.shape)
+    assert [len(curve) for curve in known["whole"]["slicePsnr"]] == list(original.shape)
 
 
 def test_histogram(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_histogram(tmp_path: Path) -> None:
 def test_expert_map(tmp_path: Path) -> None:
     golden = Path(__file__).parent / "golden" / "eight_experts_hidden_gate.moec"
     reader = Reader(golden)
-    encoded = Encoded.of(golden.read_bytes(), {"fit": 1.0}, device="cpu")
+    encoded = Encoded.of(golden.read_bytes(), {"fit": 1.0}, {"--preset": "slow"}, device="cpu")
     data = reader.read().data
     about = content(tmp_path, data, data, RAS, encoded=encoded)
     page = render(about)
@@ -306,6 +306,7 @@ def test_expert_map(tmp_path: Path) -> None:
     text = Page(page).text
     assert "8 experts of" in text
     assert "time to fit 1.0 s" in text
+    assert "--preset slow" in text
     assert f"{golden.stat().st_size:,} bytes" in text
 
 

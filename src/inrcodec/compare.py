@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.metrics import (
     Quality,
+    SpectrumError,
     axis_psnr,
     error_percentiles,
     find_foreground,
@@ -35,9 +37,20 @@ class Agreement:
     quality: Quality
     percentiles: dict[float, float]
     """By percent: the absolute error that so many of the voxels do not exceed."""
+    slice_psnr: tuple[_FloatArray, ...]
+    """For each spatial axis, the PSNR in dB at each of its indices. The peak is the range of the
+    whole volume; inf where a slice is exact, NaN where it has none of the voxels."""
+    volume_psnr: _FloatArray | None
+    """Of a volume with a fourth axis, the same along that."""
+    gradient_error: float
+    """Relative root-mean-square error of the gradients: see ``inrcodec.metrics.gradient``."""
+    spectrum: SpectrumError
+    """Energy of the decoded volume, and of the error, over the original's, by band of frequency
+    in cycles per `Comparison.unit`: see ``inrcodec.metrics.spectrum``."""
 
-    def as_dict(self, dtype: np.dtype[Any]) -> dict[str, Any]:
-        """JSON types, under the names that docs/cli.md lists; ``dtype`` is the original's."""
+    def as_dict(self, dtype: np.dtype[Any], unit: str) -> dict[str, Any]:
+        """JSON types, under the names that docs/cli.md lists; null is not finite. ``dtype`` is the
+        original's."""
         quality = self.quality
         peak = None if dtype.kind == "f" else (1 << 8 * dtype.itemsize) - 1
         return {
@@ -51,6 +64,17 @@ class Agreement:
             "mae": _number(quality.mae),
             "mse": _number(quality.mse),
             "percentiles": {f"{p:g}": _number(error) for p, error in self.percentiles.items()},
+            "slice_psnr": {
+                axis: _numbers(psnr) for axis, psnr in zip("xyz", self.slice_psnr, strict=False)
+            },
+            "volume_psnr": None if self.volume_psnr is None else _numbers(self.volume_psnr),
+            "gradient_error": _number(self.gradient_error),
+            "spectrum": {
+                "unit": f"cycles/{unit}",
+                "edges": _numbers(self.spectrum.edges),
+                "energy": _numbers(self.spectrum.ratios[:, 0]),
+                "error": _numbers(self.spectrum.ratios[:, 1]),
+            },
         }
 
 
@@ -67,19 +91,8 @@ class Comparison:
     foreground_from: float | None
     """The smallest value of the foreground (see `find_foreground`); None with a mask, or without a
     foreground."""
-    slice_psnr: tuple[_FloatArray, ...]
-    """For each spatial axis, the PSNR in dB at each of its indices. The peak is the range of the
-    whole volume; inf where a slice is exact."""
-    volume_psnr: _FloatArray | None
-    """Of a volume with a fourth axis, the same along that."""
-    gradient_error: float
-    """Relative root-mean-square error of the gradients: see ``inrcodec.metrics.gradient``."""
-    spectrum_error: _FloatArray
-    """(bands, 2): energy of the decoded volume, and of the error, over the original's, by band of
-    frequency; NaN where the original has none. See ``inrcodec.metrics.spectrum``."""
-    band_edges: _FloatArray
-    """(bands + 1,): frequencies between the bands, in cycles per ``unit``."""
     unit: str
+    """Of the spacing."""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON types, under the names that docs/cli.md lists; null is not finite."""
@@ -87,20 +100,9 @@ class Comparison:
         return {
             "shape": list(self.shape),
             "dtype": self.dtype.name,
-            "whole": self.whole.as_dict(self.dtype),
-            "foreground": None if foreground is None else foreground.as_dict(self.dtype),
+            "whole": self.whole.as_dict(self.dtype, self.unit),
+            "foreground": foreground and foreground.as_dict(self.dtype, self.unit),
             "foreground_from": _number(self.foreground_from),
-            "slice_psnr": {
-                axis: _numbers(psnr) for axis, psnr in zip("xyz", self.slice_psnr, strict=False)
-            },
-            "volume_psnr": None if self.volume_psnr is None else _numbers(self.volume_psnr),
-            "gradient_error": _number(self.gradient_error),
-            "spectrum": {
-                "unit": f"cycles/{self.unit}",
-                "edges": _numbers(self.band_edges),
-                "energy": _numbers(self.spectrum_error[:, 0]),
-                "error": _numbers(self.spectrum_error[:, 1]),
-            },
         }
 
 
@@ -128,33 +130,23 @@ def compare(
 
     with np.errstate(over="ignore", invalid="ignore"):  # of absurd values: the figures tell
         advance(0)
-        whole = _agreement(original, decoded, None)
-        advance(20)
-        scale = extreme_scale(original)
-        a, b = (original, decoded) if scale == 1 else (original / scale, decoded / scale)
-        psnr = axis_psnr(a, b, whole.quality.value_range / scale)
-        gradient = gradient_error(a, b, spacing)
-        advance(10)
-        spectrum = spectrum_error(a, b, spacing)
-        advance(45)
+        whole = _agreement(original, decoded, spacing, None, advance)
         smallest = None
         if mask is None:
-            found = find_foreground(a)
+            scale = extreme_scale(original)
+            found = find_foreground(original if scale == 1 else original / scale)
             if found is not None:
                 mask, smallest = found[0], found[1] * scale
-        foreground = None if mask is None else _agreement(original, decoded, mask)
-        advance(25)
+        foreground = None
+        if mask is not None:
+            foreground = _agreement(original, decoded, spacing, mask, advance)
+        advance(100 - done)
     return Comparison(
         shape=original.shape,
         dtype=original.dtype,
         whole=whole,
         foreground=foreground,
         foreground_from=smallest,
-        slice_psnr=psnr[:3],
-        volume_psnr=psnr[3] if original.ndim == 4 else None,
-        gradient_error=gradient,
-        spectrum_error=spectrum.ratios,
-        band_edges=spectrum.edges,
         unit=unit,
     )
 
@@ -192,15 +184,34 @@ def compare_files(
 
 
 def _agreement(
-    original: NDArray[Any], decoded: NDArray[Any], mask: NDArray[np.bool_] | None
+    original: NDArray[Any],
+    decoded: NDArray[Any],
+    spacing: tuple[float, ...],
+    mask: NDArray[np.bool_] | None,
+    advance: Callable[[int], None],
 ) -> Agreement:
+    """``advance`` is told of 50 % in all."""
     voxels = original.size
     if mask is not None:
         voxels = voxels // mask.size * int(np.count_nonzero(mask))
+    quality = measure(original, decoded, mask)
+    percentiles = error_percentiles(original, decoded, mask)
+    advance(15)
+    scale = extreme_scale(original)
+    a, b = (original, decoded) if scale == 1 else (original / scale, decoded / scale)
+    psnr = axis_psnr(a, b, quality.value_range / scale, mask)
+    gradient = gradient_error(a, b, spacing, mask)
+    advance(10)
+    spectrum = spectrum_error(a, b, spacing, mask)
+    advance(25)
     return Agreement(
         voxels=voxels,
-        quality=measure(original, decoded, mask),
-        percentiles=error_percentiles(original, decoded, mask),
+        quality=quality,
+        percentiles=percentiles,
+        slice_psnr=psnr[:3],
+        volume_psnr=psnr[3] if original.ndim == 4 else None,
+        gradient_error=gradient,
+        spectrum=spectrum,
     )
 
 

@@ -184,31 +184,38 @@ def _figure_rows(found: Comparison) -> dict[str, Sequence[str]]:
     return rows
 
 
-def _curve_rows(found: Comparison) -> dict[str, str]:
-    rows = {
-        f"slices, {axis}": _lowest(psnr)
-        for axis, psnr in zip("xyz", found.slice_psnr, strict=False)
-        if len(psnr) > 1
-    }
-    if found.volume_psnr is not None:
-        rows["volumes"] = _lowest(found.volume_psnr)
-    rows["gradients"] = f"relative error {found.gradient_error:.3f}"
+def _curve_rows(found: Comparison) -> dict[str, Sequence[str]]:
+    """As `_figure_rows`: the lowest PSNR of the slices along each axis, and where it is."""
+    parts = [found.whole] if found.foreground is None else [found.whole, found.foreground]
+    axes = range(len(found.shape[:3]))
+    curves = {f"slices, {'xyz'[axis]}": [p.slice_psnr[axis] for p in parts] for axis in axes}
+    if found.whole.volume_psnr is not None:
+        curves["volumes"] = [p.volume_psnr for p in parts if p.volume_psnr is not None]
+    rows: dict[str, Sequence[str]] = {"": ["whole volume", "foreground"][: len(parts)]}
+    note = "PSNR at least (at), median"
+    for name, of_parts in curves.items():
+        if len(of_parts[0]) > 1:
+            rows[name] = [*map(_lowest, of_parts), note]
+            note = ""
+    rows["gradients"] = [*(f"{part.gradient_error:.3f}" for part in parts), "relative error"]
     return rows
 
 
 def _spectrum_rows(found: Comparison) -> dict[str, Sequence[str]]:
     """Every second band, to fit a narrow terminal."""
-    middles = (found.band_edges[:-1] + found.band_edges[1:]) / 2
-    energy, error = found.spectrum_error.T
+    edges = found.whole.spectrum.edges
+    middles = (edges[:-1] + edges[1:]) / 2
 
     def percent(ratios: NDArray[float64]) -> list[str]:
         return ["-" if math.isnan(ratio) else f"{100 * ratio:.3g}" for ratio in ratios[::2]]
 
-    return {
-        "frequency": [*(f"{middle:.2g}" for middle in middles[::2]), f"cycles/{found.unit}"],
-        "energy": [*percent(energy), "% of the original's"],
-        "error": [*percent(error), "% of the original's"],
-    }
+    rows: dict[str, Sequence[str]] = {}
+    rows["frequency"] = [*(f"{middle:.2g}" for middle in middles[::2]), f"cycles/{found.unit}"]
+    for part, where in ((found.whole, ""), (found.foreground, ", foreground")):
+        if part is not None:
+            for name, ratios in zip(("energy", "error"), part.spectrum.ratios.T, strict=True):
+                rows[name + where] = [*percent(ratios), "% of the original's"]
+    return rows
 
 
 def _decibels(psnr: float) -> str:
@@ -216,5 +223,6 @@ def _decibels(psnr: float) -> str:
 
 
 def _lowest(psnr: NDArray[float64]) -> str:
-    middle = sorted(psnr)[len(psnr) // 2]
-    return f"PSNR at least {_decibels(psnr.min())} (at {psnr.argmin()}), median {_decibels(middle)}"
+    known = sorted((value, at) for at, value in enumerate(psnr.tolist()) if not math.isnan(value))
+    (lowest, at), (middle, _) = known[0], known[len(known) // 2]
+    return f"{_decibels(lowest)} ({at}), {_decibels(middle)}"

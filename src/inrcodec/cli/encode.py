@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from inrcodec.volume.volume import Volume
 
 _PRESETS = [preset.value for preset in Preset]
+_MAKE_THE_FILE = (
+    "ratio", "file_bytes", "bpv", "psnr", "preset", "time_limit", "partition", "experts",
+    "active_experts", "activation", "octree_allocation", "seed", "metadata", "nonfinite", "device",
+    "threads",
+)  # fmt: skip
+"""Options that a report tells of."""
+
 _AUTO = "auto"
 _PARTITIONS = [_AUTO, *(partition.value for partition in Partition)]
 _ACTIVATIONS = [activation.value for activation in Activation]
@@ -281,7 +288,7 @@ def encode(
                     shown_name(source),
                     "standard output" if output == STANDARD else shown_name(output),
                     _compare(volume, decoded[0], on_progress),
-                    Encoded.of(data, found.seconds, device=device, threads=threads),
+                    Encoded.of(data, found.seconds, _settings(), device=device, threads=threads),
                 )
                 write_pictures(content, report, None, force, on_progress)
         with standard_output():
@@ -289,6 +296,16 @@ def encode(
                 click.echo(json.dumps(_report_dict(output, found), indent=2))
             elif not quiet:
                 print_table(_report_rows(output, found), err=output == STANDARD)
+
+
+def _settings() -> dict[str, str]:
+    """The options that make the file, as they were given or are by default."""
+    context = click.get_current_context()
+    return {
+        option.opts[-1]: str(value)
+        for option in context.command.params
+        if option.name in _MAKE_THE_FILE and (value := context.params[option.name]) is not None
+    }
 
 
 def _compare(volume: Volume, decoded: NDArray[Any], on_progress: OnProgress) -> Comparison:

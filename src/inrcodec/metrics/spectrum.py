@@ -31,7 +31,12 @@ class SpectrumError:
 
 
 def spectrum_error(
-    original: NDArray[Any], decoded: NDArray[Any], spacing: Sequence[float], bands: int = 16
+    original: NDArray[Any],
+    decoded: NDArray[Any],
+    spacing: Sequence[float],
+    mask: NDArray[np.bool_] | None = None,
+    *,
+    bands: int = 16,
 ) -> SpectrumError:
     """Compare the power spectra in bands of equal width, from 0 to the highest frequency that an
     axis has (1 / (2 * spacing), Nyquist's).
@@ -39,7 +44,8 @@ def spectrum_error(
     By Welch's method: periodograms of blocks of 64 voxels an axis (fewer on a shorter one) that
     overlap by half, under a Hann window and around the original's mean, are added up, and so are
     the volumes of a fourth axis. ``spacing`` is the distance of voxels along each of the first
-    three axes, in one unit.
+    three axes, in one unit. With a ``mask`` of the shape of these, all voxels outside of it are at
+    the original's mean inside, in both volumes; its border is part of both spectra.
     """
     shape = original.shape[:3]
     sizes = [min(length, _BLOCK) for length in shape]
@@ -57,9 +63,17 @@ def spectrum_error(
     for volume in range(original.shape[3]) if original.ndim == 4 else (...,):
         for corner in itertools.product(*starts):
             region: tuple[Any, ...] = tuple(map(slice, corner, np.add(corner, sizes)))
+            inside = None if mask is None else mask[region]
+            if inside is not None and not inside.any():
+                continue
             reference = original[(*region, volume)].astype(np.float64)
             error = reference - decoded[(*region, volume)]
-            reference -= reference.mean()
+            if inside is None:
+                reference -= reference.mean()
+            else:
+                reference -= reference[inside].mean()
+                reference *= inside
+                error *= inside
             transforms = [np.fft.rfftn(window * part) for part in (reference, error)]
             for i, transform in enumerate((*transforms, transforms[0] - transforms[1])):
                 power = (transform.real**2 + transform.imag**2) * twice

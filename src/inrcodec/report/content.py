@@ -25,12 +25,15 @@ class Encoded:
     """`Decoder.expert_map` of that file."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By stage of the encoder; empty where that is not known."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the encoder was asked for, by option; empty where that is not known."""
 
     @classmethod
     def of(
         cls,
         data: bytes,
         seconds: Mapping[str, float] | None = None,
+        options: Mapping[str, str] | None = None,
         *,
         device: str = "auto",
         threads: int | None = None,
@@ -44,7 +47,7 @@ class Encoded:
         from inrcodec.device import pick_device
 
         decoder = Decoder(parse_content(data, limits), pick_device(device, threads), limits)
-        return cls(read_info(data, limits), decoder.expert_map, seconds or {})
+        return cls(read_info(data, limits), decoder.expert_map, seconds or {}, options or {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.compare import Agreement
 from inrcodec.report import tables
 from inrcodec.report.content import Content
 from inrcodec.report.levels import Levels, pack
@@ -180,14 +181,21 @@ def _view(
         "lengthUnit": geometry.units(1)[0] or "mm",
         "experts": None,
         "histogram": _histogram(content),
-        "slicePsnr": [_finite(curve) for curve in comparison.slice_psnr],
-        "volumePsnr": None if comparison.volume_psnr is None else _finite(comparison.volume_psnr),
+        "whole": _curves(comparison.whole),
+        "foreground": comparison.foreground and _curves(comparison.foreground),
         "psnr": _finite([comparison.whole.quality.psnr_range])[0],
+        "spectrumUnit": comparison.unit,
+    }
+
+
+def _curves(part: Agreement) -> dict[str, Any]:
+    return {
+        "slicePsnr": [_finite(curve) for curve in part.slice_psnr],
+        "volumePsnr": None if part.volume_psnr is None else _finite(part.volume_psnr),
         "spectrum": {
-            "edges": _finite(comparison.band_edges),
-            "unit": comparison.unit,
-            "kept": _finite(comparison.spectrum_error[:, 0]),
-            "error": _finite(comparison.spectrum_error[:, 1]),
+            "edges": _finite(part.spectrum.edges),
+            "kept": _finite(part.spectrum.ratios[:, 0]),
+            "error": _finite(part.spectrum.ratios[:, 1]),
         },
     }
 

@@ -162,6 +162,7 @@ def draw_content(content: Content) -> Image:
     if content.encoded is not None:
         info = content.encoded.info
         caption = f"{info.file_bytes:,} bytes, ratio {info.ratio:,.4g}, {caption}"
+    caption += ". Not for diagnostic use"
     return draw_planes(
         volume.data,
         content.decoded,

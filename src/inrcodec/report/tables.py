@@ -48,8 +48,6 @@ def agreement(content: Content) -> Table:
     names = [name for name, _ in parts]
     columns = [_agreement_rows(part) for _, part in parts]
     rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
-    blank = [""] * (len(parts) - 1)
-    rows.append(("relative error of the gradients", f"{comparison.gradient_error:.3f}", *blank))
     return Table(("", *names), tuple(rows))
 
 
@@ -69,6 +67,7 @@ def _agreement_rows(part: Agreement) -> dict[str, str]:
     }
     for percent, value in part.percentiles.items():
         rows[f"{percent:g} % of the errors are at most"] = f"{value:.4g}"
+    rows["relative error of the gradients"] = f"{part.gradient_error:.3f}"
     return rows
 
 
@@ -111,6 +110,7 @@ def settings(content: Content) -> Table:
             if a.paths > 1:
                 rows.append(("weights at each voxel", f"{a.active_parameters:,}"))
         rows.append(("format version", str(content.encoded.info.format_version)))
+        rows += content.encoded.options.items()
         for stage, seconds in content.encoded.seconds.items():
             rows.append((f"time to {stage}", f"{seconds:.1f} s"))
     rows.append(("report by", f"inrcodec {__version__}"))

@@ -445,9 +445,22 @@ function makeChart(title, xEnds, yEnds, yTicks, xTitle, leastStep) {
   return { svg, toX, toY };
 }
 
-/** A curve of PSNR with a marker; null stands for equal slices, which have no PSNR. */
-function makeCurve(title, curve, xTitle, onPick) {
-  const finite = curve.filter((value) => value !== null);
+/** A path through the values that there are. */
+function pathThrough(curve, toX, toY) {
+  let path = "";
+  curve.forEach((value, i) => {
+    if (value === null) return;
+    const isFirst = i === 0 || curve[i - 1] === null;
+    path += `${isFirst ? "M" : "L"}${toX(i).toFixed(1)} ${toY(value).toFixed(1)}`;
+    if (isFirst) path += "h0.01"; // a slice between equal ones is a dot
+  });
+  return path;
+}
+
+/** A curve of PSNR with a marker; null stands for equal slices, which have no PSNR. The foreground's,
+    where there is one, is a second line. */
+function makeCurve(title, curve, foreground, xTitle, onPick) {
+  const finite = [...curve, ...(foreground ?? [])].filter((value) => value !== null);
   if (!finite.length) finite.push(0);
   const [low, high] = [Math.min(...finite), Math.max(...finite)];
   const margin = Math.max((high - low) * 0.08, 0.1);
@@ -459,18 +472,17 @@ function makeCurve(title, curve, xTitle, onPick) {
     svg.append(shape("line", { class: "whole", x1: CHART.left, x2: CHART.width - CHART.right, y1: y, y2: y },
       shape("title", {}, "whole volume")));
   }
-  let path = "";
-  curve.forEach((value, i) => {
-    if (value === null) return;
-    const isFirst = i === 0 || curve[i - 1] === null;
-    path += `${isFirst ? "M" : "L"}${toX(i).toFixed(1)} ${toY(value).toFixed(1)}`;
-    if (isFirst) path += "h0.01"; // a slice between equal ones is a dot
-  });
+  if (foreground) {
+    svg.append(shape("path", { class: "curve foreground", d: pathThrough(foreground, toX, toY) },
+      shape("title", {}, "foreground")));
+    const x = (CHART.left + CHART.width - CHART.right) / 2;
+    svg.append(shape("text", { class: "foreground", x, y: 13, "text-anchor": "middle" }, "dashed: foreground"));
+  }
   const line = shape("line", { y1: CHART.top, y2: CHART.height - CHART.bottom });
   const dot = shape("circle", { r: 3.5 });
   const text = shape("text", { y: 13, x: CHART.width - CHART.right, "text-anchor": "end" });
   const marker = shape("g", { class: "marker" }, line, dot, text);
-  svg.append(shape("path", { class: "curve", d: path }), marker);
+  svg.append(shape("path", { class: "curve", d: pathThrough(curve, toX, toY) }), marker);
   const pick = (event) => {
     const box = svg.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * CHART.width;
@@ -495,13 +507,14 @@ function makeCurve(title, curve, xTitle, onPick) {
 function makeCurves(planes) {
   const updates = planes.filter(({ across }) => counts[across] > 1).map(({ name, across }) => {
     const { file, name: letter } = axes[across];
-    const curve = view.slicePsnr[file];
-    const update = makeCurve(`${name}, dB`, curve, letter, (index) => moveTo(across, sampleAt(across, index)));
+    const foreground = view.foreground?.slicePsnr[file];
+    const update = makeCurve(`${name}, dB`, view.whole.slicePsnr[file], foreground, letter, (index) => moveTo(across, sampleAt(across, index)));
     return () => update(voxel(across, state.position[across]));
   });
-  if (view.volumePsnr && view.volumePsnr.length > 1) {
+  if (view.whole.volumePsnr?.length > 1) {
     const { samples, stride } = view.volumes;
-    const update = makeCurve("Volumes, dB", view.volumePsnr, "t", (index) => {
+    const { whole, foreground } = view;
+    const update = makeCurve("Volumes, dB", whole.volumePsnr, foreground?.volumePsnr, "t", (index) => {
       state.volume = clamp(Math.round(index / stride), 0, samples - 1);
       changed();
     });
@@ -539,14 +552,14 @@ function makeHistogram() {
 }
 
 /** Power of the decoded volume and of the error by frequency, over that of the original. */
-function makeSpectrum() {
-  const { edges, unit, kept, error } = view.spectrum;
+function makeSpectrum(title, spectrum) {
+  const { edges, kept, error } = spectrum;
   const finite = [...kept, ...error].filter((value) => value !== null);
   if (!finite.length || edges.includes(null)) return;
   const yEnds = [0, Math.max(1, ...finite)];
   const yTicks = ticks(...yEnds, 4).map((y) => [y, `${readable(100 * y)} %`]);
   const { svg, toX, toY } = makeChart(
-    "Energy by frequency, of the original\u2019s", [0, edges.at(-1)], yEnds, yTicks, `cycles/${unit}`,
+    title, [0, edges.at(-1)], yEnds, yTicks, `cycles/${view.spectrumUnit}`,
   );
   const curves = { kept: ["decoded", kept], lost: ["error", error] };
   Object.entries(curves).forEach(([style, [name, values]], i) => {
@@ -606,7 +619,8 @@ async function start() {
   makeControls(planes);
   showCurves = makeCurves(planes);
   makeHistogram();
-  makeSpectrum();
+  makeSpectrum("Energy by frequency, of the original\u2019s", view.whole.spectrum);
+  if (view.foreground) makeSpectrum("The same in the foreground", view.foreground.spectrum);
   drawBar("grey-bar", (part) => pixel(255 * part, 255 * part, 255 * part));
   [state.centre, state.width] = presets[view.window.presets?.first ?? "Auto"];
   byId("viewer").hidden = false;
