@@ -162,12 +162,12 @@ def draw_content(content: Content) -> Image:
     if content.encoded is not None:
         info = content.encoded.info
         caption = f"{info.file_bytes:,} bytes, ratio {info.ratio:,.4g}, {caption}"
-    caption += ". Not for diagnostic use"
     return draw_planes(
         volume.data,
         content.decoded,
         volume.geometry.spacing(volume.data.ndim),
-        title=f"{content.original_name} compared with {content.decoded_name}",
+        title=f"{content.original_name} compared with {content.decoded_name}. "
+        "Not for diagnostic use",
         caption=caption,
         orientation=orientation(volume.geometry, volume.data.shape),
     )
