@@ -403,6 +403,9 @@ def test_encode_writes_a_report(files: Path, short_fit: None) -> None:
     text = Page(page).text
     assert "scan.nii.gz compared with new.moec" in text
     assert "time to fit" in text
+    for option in ("--max-bytes 400", "--preset medium", "--seed 0", "--partition auto"):
+        assert option in text
+    assert "--output" not in text and "--report" not in text
     decoded = Reader(files / "new.moec").read().data
     known = view(page)
     shown = levels(page, "decoded")[..., 0] + known["levels"]["first"]
