@@ -7,6 +7,7 @@ matrix times a long one, which is the faster order on CPUs, and a bias is a colu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,20 +22,22 @@ TURN = 2 * math.pi
 
 def sine(phase: Tensor, out: Tensor | None = None) -> Tensor:
     """The sine of radians, which have no gradient; ``out`` is filled with it where it is given."""
-    out = torch.empty_like(phase) if out is None else out
-    if not phase.is_cpu:
-        return torch.sin(phase, out=out)
-    # torch takes two and a half times as long where its library has no code for the processor.
-    np.sin(phase.numpy(), out=out.numpy())
-    return out
+    return _of_radians(np.sin, torch.sin, phase, out)
 
 
 def cosine(phase: Tensor, out: Tensor | None = None) -> Tensor:
     """The cosine, as `sine`."""
+    return _of_radians(np.cos, torch.cos, phase, out)
+
+
+def _of_radians(
+    by_numpy: np.ufunc, by_torch: Callable[..., Tensor], phase: Tensor, out: Tensor | None
+) -> Tensor:
     out = torch.empty_like(phase) if out is None else out
     if not phase.is_cpu:
-        return torch.cos(phase, out=out)
-    np.cos(phase.numpy(), out=out.numpy())
+        return by_torch(phase, out=out)
+    # torch takes two and a half times as long where its library has no code for the processor.
+    by_numpy(phase.numpy(), out=out.numpy())
     return out
 
 
