@@ -95,19 +95,32 @@ def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> None:
 
 
 def _label(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Name each curve: beside its end where that is the last ratio, and else below it."""
+    """Name each curve: beside its end where that is the last ratio, and else below it; further up
+    or down where another name is in the way."""
     low, high = axes.get_ylim()
     gap = _LEAST_GAP * (high - low)
     last = max(x for x, _ in ends.values())
+    places: dict[str, tuple[float, float]] = {}
     height = low
     for codec, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
-        beside = x > last / 2
-        if beside:
+        if x > last / 2:
             height = max(y, height + gap)
+            places[codec] = (x * 1.12, height)
+    for codec, (x, y) in sorted(ends.items(), key=lambda end: -end[1][1]):
+        if codec in places:
+            continue
+        place = y - gap / 2
+        for taken_x, taken in sorted(places.values(), key=lambda at: -at[1]):
+            if max(x / taken_x, taken_x / x) < 2 and abs(place - taken) < gap:
+                place = taken - gap
+        places[codec] = (x, place)
+    for codec, at in places.items():
+        x, y = ends[codec]
+        beside = x > last / 2
         axes.annotate(
             codec,
             (x, y),
-            (x * 1.12, height) if beside else (x, y - gap / 2),
+            at,
             color=_STYLES.get(codec, _OTHER)[0],
             fontsize=9,
             fontweight="bold" if codec == OWN else "normal",
