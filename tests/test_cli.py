@@ -157,6 +157,27 @@ def test_encode_takes_an_octree_of_uneven_widths(here: Path) -> None:
     assert len(leaves["widths"]) == 8 and len(set(leaves["widths"])) > 1
 
 
+@pytest.mark.usefixtures("short_fit")
+def test_encode_tells_what_a_limited_search_missed(here: Path) -> None:
+    options = ("--psnr", "120", "--bytes", "400", "--time-limit", "0.01")
+    result = run("encode", "scan.nii.gz", *options)
+    assert result.exit_code == 0
+    assert "inrcodec: 120 dB were not reached in 0.01 minutes" in result.stderr
+    assert (here / "scan.moec").stat().st_size <= 400
+
+
+def test_a_size_that_only_a_file_without_geometry_has(here: Path) -> None:
+    result = run("encode", "scan.nii.gz", "--bytes", "1")
+    assert "--metadata none" not in result.stderr
+    least = re.search(r"smallest file is (\d+) bytes", result.stderr)
+    assert least is not None
+    size = str(int(least[1]) - 1)
+    result = run("encode", "scan.nii.gz", "--bytes", size)
+    assert result.exit_code == 5
+    assert "; with --metadata none, " in result.stderr
+    assert run("encode", "scan.nii.gz", "--bytes", size, "--metadata", "none").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("source", "output"),
     [
@@ -207,7 +228,7 @@ def test_encode_leaves_an_existing_file(here: Path, one_value: str) -> None:
         ([], "exactly one of -r/--ratio, --bytes and --bpv"),
         (["-r", "10", "--bytes", "100"], "exactly one of"),
         (["-r", "10", "--bytes", "100", "--psnr", "30"], "exactly one of"),
-        (["--psnr", "30", "--time-limit", "1"], "--psnr takes several fits"),
+        (["--psnr", "30", "--checkpoint", "fit"], "--psnr takes several fits"),
         (["--psnr", "nan"], "not a finite number"),
         (["-r", "0.5"], "x>=1"),
         (["-r", "nan"], "not a finite number"),

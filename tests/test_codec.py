@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -22,7 +21,7 @@ from inrcodec.encoder import EncodeReport, Target, encode_file, encode_volume
 from inrcodec.errors import BitstreamError, BudgetError, DeviceError, InrcodecError, OutputError
 from inrcodec.fitting import deadline
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.planner import Allocation, Effort, NetworkChoice
+from inrcodec.planner import Allocation, Effort, NetworkChoice, Preset
 from inrcodec.progress import Progress
 from inrcodec.volume.intensity import denormalize, normalize
 from inrcodec.volume.nifti import read_nifti
@@ -314,11 +313,16 @@ def test_intensity_map_of_integers_is_exact(dtype: str, low: int, high: int) -> 
     assert denormalize(levels, header).tolist() == expected
 
 
-def test_a_time_limit_ends_the_longest_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time that goes by calls, whatever the machine is doing, and fits that have no end."""
     monkeypatch.setattr(encoding, "plan_effort", lambda *_: Effort(10**9, 10**6, 2048))
-    # A clock that goes by calls, whatever the machine is doing.
     calls = itertools.count()
     monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: next(calls)))
+
+
+@pytest.mark.usefixtures("clock_of_calls")
+def test_a_time_limit_ends_the_longest_fit(tmp_path: Path) -> None:
     volume = as_volume(tmp_path, pattern((12, 10, 8)))
     data, report = encode_volume(volume, target=Target(file_bytes=500), time_limit=1000)
     assert 400 < len(data) <= 500
@@ -349,9 +353,21 @@ def test_a_volume_of_one_value_has_any_quality(tmp_path: Path) -> None:
     assert len(data) < 100
 
 
-@pytest.mark.parametrize("other", [{"time_limit": 5.0}, {"checkpoint": Path("fit")}])
-def test_a_search_has_no_time_limit_and_no_checkpoint(
-    tmp_path: Path, other: dict[str, Any]
-) -> None:
-    with pytest.raises(ValueError, match="no "):
-        encode_volume(as_volume(tmp_path, pattern((5, 4, 3))), target=Target(psnr=30), **other)
+@pytest.mark.usefixtures("clock_of_calls")
+@pytest.mark.parametrize("preset", [Preset.FAST, Preset.SLOW])
+def test_a_time_limit_ends_a_search_with_the_best_it_has(tmp_path: Path, preset: Preset) -> None:
+    volume = as_volume(tmp_path, pattern((24, 20, 16)))
+    limited = {"preset": preset, "time_limit": 3000}
+    data, report = encode_volume(volume, target=Target(psnr=25), **limited)
+    assert report.quality.psnr_range >= 25
+    assert len(data) == report.file_bytes < 2000
+    data, report = encode_volume(volume, target=Target(psnr=60, file_bytes=300), **limited)
+    assert 15 < report.quality.psnr_range < 60
+    assert 250 < len(data) <= 300
+
+
+def test_a_search_has_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no checkpoint"):
+        encode_volume(
+            as_volume(tmp_path, pattern((5, 4, 3))), target=Target(psnr=30), checkpoint=Path("fit")
+        )

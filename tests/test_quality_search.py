@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -74,10 +74,32 @@ def test_a_quality_out_of_reach_says_how_far_it_came(slope: float) -> None:
     encoder = Encoder(30, slope)
     with pytest.raises(UnreachedError) as caught:
         smallest(60, encoder.stages(), 1000, 50, 4000)
-    assert caught.value.best == pytest.approx(30 + 2 * slope + encoder.gain)
+    assert caught.value.quality == pytest.approx(30 + 2 * slope + encoder.gain)
+    assert caught.value.coded == 4000
     assert encoder.fits == [4000]
 
 
 def test_the_smallest_size_may_be_too_good() -> None:
     encoder = Encoder(60, 2)
     assert smallest(10, encoder.stages(), 1000, 500, 4000) == 500
+
+
+@given(st.integers(1, 12), st.floats(25, 45), st.sampled_from([0.0, 0.8]))
+def test_when_time_is_over_it_takes_the_best_so_far(stages: int, goal: float, gain: float) -> None:
+    encoder = Encoder(30, 2.5, gain)
+    tried = []
+
+    def code(state: tuple[int, float], size: int) -> tuple[float, int]:
+        tried.append(every.code(state, size))
+        return tried[-1]
+
+    every = encoder.stages()
+    limited = replace(every, code=code, time_left=lambda: len(tried) < stages)
+    try:
+        found = smallest(goal, limited, 1000, 50, 1 << 20)
+    except UnreachedError as error:
+        assert error.quality == max(quality for quality, _ in tried) < goal
+    else:
+        good = [size for quality, size in tried if quality >= goal]
+        assert found == min(good)
+    assert len(tried) <= stages

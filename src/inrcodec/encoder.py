@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -32,6 +33,22 @@ _FIRST_RATIO, _LEAST_RATIO = 1000, 32
 
 _LOSSLESS = 150.0
 """dB that stand for voxels without error."""
+
+
+class _Shares(NamedTuple):
+    """Of the time left, where it is limited, before a fit and before each of its codings."""
+
+    fit: float
+    code: float
+
+
+_DRAFT, _FIRST_FIT, _LATER_FIT = _Shares(0.1, 0.05), _Shares(0.55, 0.35), _Shares(0.9, 0.8)
+"""Of a search for a PSNR: a second fit, should the first not do, takes about as long as it."""
+
+_TOO_LATE = 0.9
+"""Share of the time after which nothing more is tried."""
+
+_Shared = tuple[Fitted | None, _Shares]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +150,12 @@ def encode_volume(
     the bytes decode to.
 
     ``time_limit`` is in seconds. A fit that would take longer ends sooner, its learning rate too;
-    what it comes to depends on the machine, so there can be no checkpoint. A search for a PSNR has
-    neither. Raises a `BudgetError` where no file within its bounds has that.
+    what it comes to depends on the machine, so there can be no checkpoint. Nor has a search for a
+    PSNR one. Where no file within its bounds has that PSNR, it raises a `BudgetError`; with a time
+    limit, it returns the best file that it has then, which the report tells.
     """
     if checkpoint is not None and (time_limit < math.inf or target.psnr is not None):
         raise ValueError("a fit with a time limit or a wanted PSNR has no checkpoint")
-    if target.psnr is not None and time_limit < math.inf:
-        raise ValueError("a search for a PSNR has no time limit")
     deadline = Deadline(time_limit)
     where = pick_device(device, threads)
     encoding = Encoding(volume, network, metadata, where, seed, on_progress)
@@ -148,13 +164,13 @@ def encode_volume(
         fitted = encoding.fit(budget, preset, checkpoint, deadline)
         coded = encoding.code(fitted, budget, deadline)
     else:
-        coded = _search(encoding, target, preset)
+        coded = _search(encoding, target, preset, deadline)
     if on_decoded is not None:
         on_decoded(coded.decoded)
     return coded.data, coded.report
 
 
-def _search(encoding: Encoding, target: Target, preset: Preset) -> Coded:
+def _search(encoding: Encoding, target: Target, preset: Preset, deadline: Deadline) -> Coded:
     """The smallest file of the wanted PSNR."""
     assert target.psnr is not None
     header, source = encoding.header, encoding.volume.source
@@ -164,21 +180,36 @@ def _search(encoding: Encoding, target: Target, preset: Preset) -> Coded:
         most = target.bytes_for(header)
     least = encoding.check(most)
     if header.low == header.high:
-        return encoding.code(None, most, Deadline())
-
-    def fit(preset: Preset) -> Callable[[int], Fitted | None]:
-        return lambda size: encoding.fit(size, preset, None, Deadline())
-
-    def code(fitted: Fitted | None, size: int) -> tuple[float, Coded]:
-        coded = encoding.code(fitted, size, Deadline())
-        return min(coded.report.quality.psnr_range, _LOSSLESS), coded
-
-    draft = None if preset is Preset.FAST else fit(Preset.FAST)
-    stages = Stages(fit(preset), draft, code)
+        return encoding.code(None, most, deadline)
+    stages = _stages(encoding, preset, deadline)
     try:
         return smallest(target.psnr, stages, header.raw_bytes // _FIRST_RATIO, least, most)
     except UnreachedError as error:
+        if deadline.limited:
+            nearest: Coded = error.coded
+            return nearest
         raise BudgetError(
             f"{source}: {target.psnr:g} dB are out of reach: files of up to {most} bytes have "
-            f"{error.best:.2f} dB: ask for less, allow more bytes, or take a longer preset"
+            f"{error.quality:.2f} dB: ask for less, allow more bytes, or take a longer preset"
         ) from None
+
+
+def _stages(encoding: Encoding, preset: Preset, deadline: Deadline) -> Stages[_Shared, Coded]:
+    full_fits = itertools.chain([_FIRST_FIT], itertools.repeat(_LATER_FIT))
+
+    def fit(size: int, preset: Preset, shares: _Shares) -> _Shared:
+        fitted = encoding.fit(size, preset, None, deadline.part(shares.fit))
+        return fitted, shares
+
+    def code(state: _Shared, size: int) -> tuple[float, Coded]:
+        fitted, shares = state
+        coded = encoding.code(fitted, size, deadline.part(shares.code))
+        return min(coded.report.quality.psnr_range, _LOSSLESS), coded
+
+    quick = preset is Preset.FAST and not deadline.limited
+    return Stages(
+        fit=lambda size: fit(size, preset, next(full_fits)),
+        draft=None if quick else lambda size: fit(size, Preset.FAST, _DRAFT),
+        code=code,
+        time_left=lambda: deadline.share() < _TOO_LATE,
+    )

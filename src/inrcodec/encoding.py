@@ -127,7 +127,9 @@ class Encoding:
         least = self._around
         if not self._flat:
             least += smallest_network_bytes(self._coordinates, self._network)
-        _check_budget(budget, least, extra, self.volume, self.header)
+        bare = encode_geometry(no_geometry(self.header.shape))
+        geometry = len(self._chunks[1].payload) - len(bare)
+        _check_budget(budget, least, extra, geometry, self.volume, self.header)
         if not self._flat and budget > max(self.header.raw_bytes, ALWAYS_ALLOWED):
             raise BudgetError(
                 f"{self.volume.source}: {budget} bytes are more than its voxels take "
@@ -293,8 +295,9 @@ def _reporter(stage: str, on_progress: OnProgress) -> Report:
 
 
 def _check_budget(
-    budget: int, needed: int, metadata: int, volume: Volume, header: VolumeHeader
+    budget: int, needed: int, metadata: int, geometry: int, volume: Volume, header: VolumeHeader
 ) -> None:
+    """``needed`` bytes hold ``metadata`` and ``geometry``, which an encode may leave out."""
     if metadata and budget < needed <= budget + metadata:
         raise BudgetError(
             f"{volume.source}: the metadata takes {metadata} bytes, {needed - budget} more than "
@@ -302,9 +305,12 @@ def _check_budget(
             f"{needed} bytes or more"
         )
     if budget < needed:
+        without = ""
+        if budget >= needed - geometry:
+            without = f"; with --metadata none, {needed - geometry} bytes"
         raise BudgetError(
             f"{volume.source}: the target of {budget} bytes is too small: the smallest file is "
-            f"{needed} bytes, a ratio of {header.raw_bytes / needed:.4g}"
+            f"{needed} bytes, a ratio of {header.raw_bytes / needed:.4g}{without}"
         )
 
 

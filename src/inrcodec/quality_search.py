@@ -34,90 +34,119 @@ _MOST_FITS = 4
 _MOST_CODINGS = 4
 
 
-class UnreachedError(Exception):
-    """No size within the bounds is good enough: ``best`` dB is what the largest has."""
+class UnreachedError(Exception, Generic[Coded]):
+    """No file tried is good enough: ``coded`` has the most, ``quality`` dB."""
 
-    def __init__(self, best: float) -> None:
-        super().__init__(best)
-        self.best = best
+    def __init__(self, quality: float, coded: Coded) -> None:
+        super().__init__(quality)
+        self.quality, self.coded = quality, coded
 
 
 @dataclass(frozen=True)
 class Stages(Generic[State, Coded]):
     """What an encoder does: ``fit`` and ``draft``, where that is quicker, take a size in bytes,
     ``code`` what they made and a size, and gives a file of at most that size with its quality in
-    dB."""
+    dB. ``time_left`` tells whether there is time for another of them."""
 
     fit: Callable[[int], State]
     draft: Callable[[int], State] | None
     code: Callable[[State, int], tuple[float, Coded]]
+    time_left: Callable[[], bool] = lambda: True
 
 
 def smallest(goal: float, stages: Stages[State, Coded], first: int, least: int, most: int) -> Coded:
     """A file of ``goal`` dB or more, at most `TOLERANCE` above if that can be, of between ``least``
-    and ``most`` bytes; ``first`` is the size to begin with. Raises `UnreachedError`."""
-    size, slope = min(max(first, least), most), _USUAL_SLOPE
-    if stages.draft is not None:
-        size, slope = _drafted(goal - _GAIN, stages.draft, stages.code, size, least, most)
-    curve = _Curve(goal, least, most, slope)
-    best: tuple[int, float, State, Coded] | None = None
-    for _ in range(_MOST_FITS):
-        state = stages.fit(size)
-        quality, coded = stages.code(state, size)
-        curve.add(size, quality)
-        if quality >= goal and (best is None or size < best[0]):
-            best = size, quality, state, coded
-        before, size = size, curve.next()
-        # A quarter of an octave is what coarser steps can make up for.
-        near = best is not None and best[1] - goal < slope / 4
-        if near or size == before:
-            break
-    if best is None:
-        raise UnreachedError(curve.best)
-    return _trimmed(goal, stages, slope, least, *best)
+    and ``most`` bytes; ``first`` is the size to begin with. When time is over, the smallest so far.
+    Raises `UnreachedError`."""
+    return _Search(goal, stages, least, most).run(min(max(first, least), most))
 
 
-def _drafted(
-    goal: float,
-    draft: Callable[[int], State],
-    code: Callable[[State, int], tuple[float, Coded]],
-    size: int,
-    least: int,
-    most: int,
-) -> tuple[int, float]:
-    """The size for ``goal``, by drafts alone, and the dB an octave there."""
-    curve = _Curve(goal, least, most)
-    for _ in range(_MOST_DRAFTS):
-        quality, _ = code(draft(size), size)
-        curve.add(size, quality)
-        before, size = size, curve.next()
-        if abs(quality - goal) < _DRAFT_TOLERANCE or size == before:
-            break
-    return size, curve.slope()
+@dataclass(frozen=True)
+class _Trial(Generic[State, Coded]):
+    size: int
+    quality: float
+    state: State
+    coded: Coded
 
 
-def _trimmed(
-    goal: float,
-    stages: Stages[State, Coded],
-    slope: float,
-    least: int,
-    size: int,
-    quality: float,
-    state: State,
-    coded: Coded,
-) -> Coded:
-    """The smallest file that coarser steps make of one fit."""
-    curve = _Curve(goal, least, size, slope)
-    curve.add(size, quality)
-    for _ in range(_MOST_CODINGS):
-        if quality - goal <= TOLERANCE:
-            break
-        size = curve.next()
-        found, candidate = stages.code(state, size)
-        curve.add(size, found)
-        if found >= goal:
-            quality, coded = found, candidate
-    return coded
+class _Search(Generic[State, Coded]):
+    """Where a search stands: the best of either kind so far."""
+
+    def __init__(self, goal: float, stages: Stages[State, Coded], least: int, most: int) -> None:
+        self._goal, self._stages = goal, stages
+        self._least, self._most = least, most
+        self._draft: _Trial[State, Coded] | None = None
+        self._fit: _Trial[State, Coded] | None = None
+
+    def run(self, size: int) -> Coded:
+        slope = _USUAL_SLOPE
+        if self._stages.draft is not None:
+            size, slope = self._drafted(self._stages.draft, size)
+        self._fitted(size, slope)
+        best = self._fit
+        if best is None or best.quality < self._goal:
+            best = self._better(best, self._draft)
+        assert best is not None
+        if best.quality < self._goal:
+            raise UnreachedError(best.quality, best.coded)
+        return self._trimmed(best, slope)
+
+    def _better(
+        self, one: _Trial[State, Coded] | None, other: _Trial[State, Coded] | None
+    ) -> _Trial[State, Coded] | None:
+        """The smaller of two that are good enough, or else the one of more quality."""
+        if one is None or other is None:
+            return one or other
+        if min(one.quality, other.quality) >= self._goal:
+            return min(one, other, key=lambda trial: trial.size)
+        return max(one, other, key=lambda trial: trial.quality)
+
+    def _try(self, state: State, size: int) -> _Trial[State, Coded]:
+        quality, coded = self._stages.code(state, size)
+        return _Trial(size, quality, state, coded)
+
+    def _drafted(self, draft: Callable[[int], State], size: int) -> tuple[int, float]:
+        """The size for the goal, by drafts alone, and the dB an octave there."""
+        goal = self._goal - _GAIN
+        curve = _Curve(goal, self._least, self._most)
+        for _ in range(_MOST_DRAFTS):
+            trial = self._try(draft(size), size)
+            self._draft = self._better(self._draft, trial)
+            curve.add(size, trial.quality)
+            before, size = size, curve.next()
+            close = abs(trial.quality - goal) < _DRAFT_TOLERANCE or size == before
+            if close or not self._stages.time_left():
+                break
+        return size, curve.slope()
+
+    def _fitted(self, size: int, slope: float) -> None:
+        curve = _Curve(self._goal, self._least, self._most, slope)
+        for _ in range(_MOST_FITS):
+            if (self._draft or self._fit) and not self._stages.time_left():
+                break
+            trial = self._try(self._stages.fit(size), size)
+            best = self._fit = self._better(self._fit, trial)
+            curve.add(size, trial.quality)
+            before, size = size, curve.next()
+            # A quarter of an octave is what coarser steps can make up for.
+            near = best is not None and 0 <= best.quality - self._goal < slope / 4
+            if near or size == before:
+                break
+
+    def _trimmed(self, best: _Trial[State, Coded], slope: float) -> Coded:
+        """The smallest file that coarser steps make of one fit."""
+        curve = _Curve(self._goal, self._least, best.size, slope)
+        curve.add(best.size, best.quality)
+        found = best
+        for _ in range(_MOST_CODINGS):
+            if found.quality - self._goal <= TOLERANCE or not self._stages.time_left():
+                break
+            size = curve.next()
+            trial = self._try(best.state, size)
+            curve.add(size, trial.quality)
+            if trial.quality >= self._goal:
+                found = trial
+        return found.coded
 
 
 class _Curve:
@@ -127,11 +156,6 @@ class _Curve:
         self._goal, self._least, self._most = goal, least, most
         self._slope = slope
         self._points: list[tuple[float, float]] = []
-
-    @property
-    def best(self) -> float:
-        """The highest quality so far."""
-        return max(quality for _, quality in self._points)
 
     def add(self, size: int, quality: float) -> None:
         self._points.append((math.log2(size), quality))

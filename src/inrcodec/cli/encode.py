@@ -97,7 +97,8 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     type=click.FloatRange(min=0, min_open=True),
     callback=_finite,
     metavar="MIN",
-    help="Take about MIN minutes at the most: the best file that can be made in them.",
+    help="Take about MIN minutes at the most: the best file that can be made in them, even if it "
+    "falls short of --psnr.",
 )
 @click.option(
     "--partition",
@@ -220,10 +221,8 @@ def encode(
         raise click.UsageError(
             "give exactly one of -r/--ratio, --bytes and --bpv (say, -r 1000), or --psnr."
         )
-    if psnr is not None and (checkpoint is not None or time_limit is not None):
-        raise click.UsageError(
-            "--psnr takes several fits: leave --checkpoint and --time-limit out."
-        )
+    if psnr is not None and checkpoint is not None:
+        raise click.UsageError("--psnr takes several fits: leave --checkpoint out.")
     if checkpoint is not None and time_limit is not None:
         raise click.UsageError("--checkpoint and --time-limit do not go together: leave one out.")
     output = output or _default_output(source)
@@ -276,6 +275,12 @@ def encode(
             )
         with moec_output(output, force) as file:
             file.write(data)
+        if psnr is not None and found.quality.psnr_range < psnr and not quiet:
+            click.echo(
+                f"inrcodec: {psnr:g} dB were not reached in {time_limit:g} minutes: this file came "
+                "nearest",
+                err=True,
+            )
         if checkpoint is not None:
             remove_checkpoint(checkpoint)
         if report is not None:

@@ -13,6 +13,10 @@ class Deadline:
         self._seconds = max(seconds, 1e-3)
         self._start = time.monotonic()
 
+    @property
+    def limited(self) -> bool:
+        return self._seconds < math.inf
+
     def share(self) -> float:
         """Of the time, what is over: 1 and more once all of it is."""
         return (time.monotonic() - self._start) / self._seconds
