@@ -140,8 +140,8 @@ ROWS = [
     Row("MoEC, top-2", replace(MOEC, active_experts=2)),
     Row("MoEC without balancing loss", MOEC, patches=[(routing, "BALANCE_WEIGHT", 0.0)]),
     Row("MoEC without capacity", MOEC, patches=[(routing, "CAPACITY", 1e3)]),
-    Row("MoEC without stages", MOEC, patches=[(fit, "GATE_SHARE", 1.0),
-                                              (routing, "GATE_SHARE", 1.0)]),
+    Row("MoEC without stages", MOEC, patches=[
+        (routing, "GATE_SHARES", dict.fromkeys(routing.GATE_SHARES, 1.0))]),
     Row("MoEC without pretraining", MOEC, pretrained=False),
     Row(
         "MoEC, random pretraining",

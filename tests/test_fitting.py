@@ -11,12 +11,11 @@ from torch import Tensor
 from inrcodec.architecture import Architecture, Mixture, Partition
 from inrcodec.entropy.network import encode_network
 from inrcodec.fitting import curvature, sampling
-from inrcodec.fitting.backpropagation import SPAN
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.fit import fit, learning_rate
-from inrcodec.fitting.gradients import gradients
+from inrcodec.fitting.gradients import LEAST_PART, gradients
 from inrcodec.fitting.importance import cell_variation
 from inrcodec.fitting.loss import clamp_to_range, squared_error
 from inrcodec.fitting.optimizer import MuonAdam, orthogonalize
@@ -276,6 +275,27 @@ def test_balanced_batches_group_voxels_and_keep_sums_unbiased(architecture: Arch
     assert total / count == pytest.approx(float(blob().mean()), abs=0.02)
 
 
+@every(TREE, MOEC, APART)
+def test_voxels_keep_to_their_paths_while_all_but_the_gate_is_trained(
+    architecture: Architecture,
+) -> None:
+    model, s = model_of(architecture), sampler()
+    gate = model.gate_parameters() if isinstance(model, MoEINR) else []
+    trained = [p for p in model.parameters() if all(p is not other for other in gate)]
+    generator = torch.Generator().manual_seed(0)
+    batches = BalancedBatches(model, s, 480, 2)
+    paths = torch.arange(model.groups)[:, None]
+    while s.place[0] < 2:  # through one pool many times, and then the next
+        if batches.may_stop():
+            with torch.no_grad():
+                for parameter in trained:
+                    parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+        for part in batches.next().parts:
+            found = model.route(part.coordinates)[0][0].view(model.groups, -1)
+            empty = part.weight.view(model.groups, -1) == 0
+            assert ((found == paths) | empty).all()
+
+
 def test_no_expert_exceeds_its_capacity_while_the_gate_learns() -> None:
     model = model_of(MOEC)
     assert isinstance(model, MoEINR)
@@ -303,7 +323,7 @@ def test_the_parts_of_a_step_add_up_to_its_gradient(
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with gradients(model, CPU, 3 * SPAN) as crew:
+        with gradients(model, CPU, 3 * LEAST_PART) as crew:
             crew.backward(step, teaches=teaches)  # what is used again must not show
             error = crew.backward(step, teaches=teaches)
     finally:

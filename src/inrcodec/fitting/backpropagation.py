@@ -26,8 +26,8 @@ from inrcodec.model.inr import INR, Affine
 from inrcodec.model.sine import TURN
 from inrcodec.model.stack import activate, slope_
 
-SPAN = 4096
-"""Voxels at a time, at most: six layers of 34 units keep 6 MB of them."""
+SPAN = 6144
+"""Voxels at a time, at most: six layers of 34 units keep 9 MB of them."""
 
 
 class Backpropagation:

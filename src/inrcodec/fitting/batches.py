@@ -61,6 +61,10 @@ class BalancedBatches:
         self._done = done
         self._drawn: Batch | None = None
         self._balanced: Batch | None = None
+        self._moves = isinstance(model, MoEINR) and model.gate.reads_features
+        """Whether voxels change their path as long as any weight is trained."""
+        self._settled: dict[tuple[int, int], Batch] = {}
+        """Of voxels that do not: those of one pool, routed once, by the sampler's place."""
         if done:
             sampler.skip(-(-done // self._steps), self._count)
 
@@ -74,7 +78,7 @@ class BalancedBatches:
         than its capacity."""
         if self.may_stop() or self._drawn is None or self._balanced is None:
             self._drawn = self._sampler.draw(self._count)
-            self._balanced = self._balance(self._drawn, learning)
+            self._balanced = self._routed(self._drawn, learning)
         step = self._done % self._steps
         self._done += 1
         size = self._each * self._paths
@@ -85,11 +89,21 @@ class BalancedBatches:
             [_cut(self._drawn, number * probe, probe) for number in numbers],
         )
 
+    def _routed(self, drawn: Batch, learning: bool) -> Batch:
+        if self._paths == 1:
+            return drawn
+        if learning or self._moves:
+            return self._balance(drawn, learning)
+        pool, _ = place = self._sampler.place
+        if place not in self._settled:
+            if any(pool != other for other, _ in self._settled):
+                self._settled.clear()
+            self._settled[place] = self._balance(drawn, learning)
+        return self._settled[place]
+
     @torch.no_grad()
     def _balance(self, drawn: Batch, learning: bool) -> Batch:
         """Some of the voxels, flat: part after part, in each the same number of each path."""
-        if self._paths == 1:
-            return drawn
         routing = self._route(drawn.coordinates, learning)
         counts = torch.bincount(routing, minlength=self._paths)
         order = routing.to(torch.int16).argsort(stable=True)  # sorts 4 times as fast
@@ -112,7 +126,7 @@ class BalancedBatches:
 
         @torch.no_grad()
         def route(piece: Tensor) -> Tensor:
-            if isinstance(model, MoEINR) and learning:
+            if learning and isinstance(model, MoEINR):
                 return within_capacity(model.logits(piece))
             return model.route(piece)[0][0]
 

@@ -10,10 +10,9 @@ from inrcodec.fitting.checkpoint import Checkpoint
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.gradients import gradients
 from inrcodec.fitting.optimizer import MuonAdam
-from inrcodec.fitting.routing import GATE_SHARE, gate_learns
+from inrcodec.fitting.routing import gate_learns, is_probed
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.inr import INR
-from inrcodec.model.moe import MoEINR
 
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.01
@@ -58,8 +57,9 @@ def fit(
             share = max(step / steps, deadline.share())
             if share >= 1:
                 break
-            teaches = isinstance(model, MoEINR) and gate_learns(step, share)
-            loss = crew.backward(batches.next(learning=share < GATE_SHARE), teaches=teaches)
+            learning = gate_learns(model, share)
+            voxels = batches.next(learning=learning)
+            loss = crew.backward(voxels, teaches=learning and is_probed(step))
             optimizer.step(learning_rate(step, share), crew.share_out)
             if not batches.may_stop() and step + 1 < steps:
                 continue

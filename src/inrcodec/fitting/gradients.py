@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from inrcodec.device import single_threads
-from inrcodec.fitting.backpropagation import SPAN, Backpropagation
+from inrcodec.fitting.backpropagation import Backpropagation
 from inrcodec.fitting.batches import Step
 from inrcodec.fitting.loss import squared_error
 from inrcodec.fitting.routing import gate_loss
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
+
+LEAST_PART = 4096
+"""Voxels of one thread; with fewer, threads spend their time waiting for each other."""
 
 
 class Gradients:
@@ -77,6 +80,6 @@ class Gradients:
 def gradients(model: INR, device: torch.device, batch: int) -> Iterator[Gradients]:
     """Those of a network on a device, for batches of about that size: on a CPU in a part for each
     of torch's threads, unless the batch is so small that they would wait for each other."""
-    count = min(max(batch // SPAN, 1), torch.get_num_threads()) if device.type == "cpu" else 1
+    count = min(max(batch // LEAST_PART, 1), torch.get_num_threads()) if device.type == "cpu" else 1
     with single_threads(count) as pool:
         yield Gradients(model, device, pool, count)

@@ -23,7 +23,8 @@ DECODER_RATE = 1.5e-2
 
 _MOMENTUM = 0.95
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-_NEWTON_SCHULZ_STEPS = 5
+_NEWTON_SCHULZ_STEPS = 3
+"""Muon's five are for larger matrices (docs/design.md, "Three steps to a direction")."""
 
 _SHARE = 32
 """Matrices that one thread makes orthogonal at a time."""

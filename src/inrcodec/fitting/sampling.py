@@ -83,6 +83,12 @@ class VoxelSampler:
         coordinates, target, weight = self._pool
         return Batch(coordinates[:, part], target[part], weight[part])
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The number of the pool that the latest draw was of, and where in it that ended: draws of
+        one size that have it in common are one and the same."""
+        return self._pass // _PASSES, self._next
+
     def peek(self, count: int) -> Batch:
         """The first ``count`` voxels of the pool at hand (fewer where it is smaller), not drawn."""
         if self._pool is None:
