@@ -22,7 +22,7 @@ from measuring import add_data_option, path_of
 from numpy.typing import NDArray
 
 from inrcodec.bench.codecs import ffmpeg
-from inrcodec.bench.resampling import FloatArray, downsample, upsample
+from inrcodec.bench.resampling import FloatArray, least_squares, upsample
 from inrcodec.volume.read import read_volume
 
 SPERR = {
@@ -77,7 +77,7 @@ def sperr(data: NDArray[Any], ratio: int) -> float:
 
 def x265(stack: Stack, ratio: float, factor: int, preset: str) -> float | None:
     """PSNR at that ratio, between the rate factors that are next to it; None beyond the last."""
-    low = stack.frames if factor == 1 else downsample(stack.frames, factor).clip(0, 1)
+    low = stack.frames if factor == 1 else least_squares(stack.frames, factor).clip(0, 1)
     frames = np.rint(low * PEAK).astype("<u2")
     _, height, width = frames.shape
 

@@ -1,12 +1,14 @@
 """Down-sampling a volume before a codec, and cubic up-sampling after it.
 
 A low sample stands for a box of ``factor`` voxels along each axis and lies at its centre. Cubic
-convolution (Keys 1981, a = -1/2) goes up. The way down is the least-squares inverse of that: of all
-low volumes it gives the one that comes back with the smallest squared error, so no filter against
-aliasing can serve a peer's PSNR better.
+convolution (Keys 1981, a = -1/2) goes up. Down go two ways: the least-squares inverse of that,
+which of all low volumes comes back with the smallest squared error, as long as a codec adds none;
+and the mean of each box, which loses more, but is cheaper to code.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +19,27 @@ Shape = tuple[int, int, int]
 
 
 def low_shape(shape: Shape, factor: int) -> Shape:
-    """The shape of a volume of ``shape`` after `downsample`."""
+    """The shape of a volume of ``shape`` after one of `FILTERS`."""
     slices, rows, columns = (-(-length // factor) for length in shape)
     return slices, rows, columns
 
 
-def downsample(volume: FloatArray, factor: int) -> FloatArray:
-    """Every ``factor``-th sample along each axis; values may leave the volume's range slightly."""
+def least_squares(volume: FloatArray, factor: int) -> FloatArray:
+    """What `upsample` brings back best; values may leave the volume's range slightly."""
     return _apply(volume, [_inverse(_cubic(length, factor)) for length in volume.shape])
 
 
+def box_means(volume: FloatArray, factor: int) -> FloatArray:
+    """Boxes that stand out beyond the last voxel have the mean of what is in the volume."""
+    return _apply(volume, [_boxes(length, factor) for length in volume.shape])
+
+
+FILTERS: tuple[Callable[[FloatArray, int], FloatArray], ...] = (least_squares, box_means)
+"""Ways down, each from a volume and a factor to every ``factor``-th sample along each axis."""
+
+
 def upsample(low: FloatArray, factor: int, shape: Shape) -> FloatArray:
-    """The volume of ``shape`` that `downsample` made ``low`` of, approximately."""
+    """The volume of ``shape`` that one of `FILTERS` made ``low`` of, approximately."""
     return _apply(low, [_cubic(length, factor) for length in shape])
 
 
@@ -41,6 +52,14 @@ def _apply(volume: FloatArray, matrices: list[NDArray[np.float64]]) -> FloatArra
 
 def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.linalg.pinv(matrix).astype(np.float64, copy=False)
+
+
+def _boxes(length: int, factor: int) -> NDArray[np.float64]:
+    """(low length, length) weights of voxels in low samples; rows add up to 1."""
+    box = np.arange(length) // factor
+    inside = box == np.arange(-(-length // factor))[:, None]
+    weights: NDArray[np.float64] = inside / inside.sum(1, keepdims=True)
+    return weights
 
 
 def _cubic(length: int, factor: int) -> NDArray[np.float64]:

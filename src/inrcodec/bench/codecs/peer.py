@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.bench.codecs.codec import Coded, UnreachableError
-from inrcodec.bench.resampling import FloatArray, Shape, downsample, low_shape, upsample
+from inrcodec.bench.resampling import FILTERS, FloatArray, Shape, low_shape, upsample
 from inrcodec.bench.search import RateSearch
 from inrcodec.bitstream.volume_header import VolumeHeader
 from inrcodec.errors import InputError, PeerError
@@ -71,20 +72,23 @@ class PeerCoder:
         self._shape = (t * z, y, x)
         half = np.float32(0.5)
         self._stack = normalize(volume.data, header).reshape(self._shape) * half + half
-        self._searches: dict[int, _FactorSearch] = {}
+        self._searches: dict[int, list[_StackSearch]] = {}
 
     def within(self, size: int) -> Coded:
         """See `Coder.within`."""
         best, least = None, np.inf
         smallest: list[int] = []
         for factor in self._peer.factors:
-            try:
-                coded, error = self._at_factor(factor, size)
-            except UnreachableError as unreachable:
-                smallest.append(unreachable.smallest or 0)
-            except RuntimeError as failure:  # imagecodecs' errors are of this type
-                raise PeerError(f"{self._peer.name}: {failure}") from failure
-            else:
+            found: list[tuple[float, Coded]] = []
+            for search in self._at_factor(factor):
+                try:
+                    found.append(self._coded(search, size))
+                except UnreachableError as unreachable:
+                    smallest.append(unreachable.smallest or 0)
+                except RuntimeError as failure:  # imagecodecs' errors are of this type
+                    raise PeerError(f"{self._peer.name}: {failure}") from failure
+            if found:
+                error, coded = min(found, key=lambda pair: pair[0])
                 if error >= least:
                     break  # more of it would lose more
                 best, least = coded, error
@@ -92,11 +96,17 @@ class PeerCoder:
             raise UnreachableError(min(smallest))
         return best
 
-    def _at_factor(self, factor: int, size: int) -> tuple[Coded, float]:
-        """What one factor gives, and its mean squared error, in units of the range."""
+    def _at_factor(self, factor: int) -> list[_StackSearch]:
+        """Searches on the stack with so much of its samples, one for each way down."""
         if factor not in self._searches:
-            self._searches[factor] = _FactorSearch(self._peer, self._stack, factor)
-        search = self._searches[factor]
+            ways = FILTERS if factor > 1 else (lambda stack, _: stack,)
+            self._searches[factor] = [
+                _StackSearch(self._peer, self._stack, factor, way) for way in ways
+            ]
+        return self._searches[factor]
+
+    def _coded(self, search: _StackSearch, size: int) -> tuple[float, Coded]:
+        """What one search gives, behind its mean squared error, in units of the range."""
         trial = search.rate.within(size - SIDE_BYTES)
         if trial is None:
             raise UnreachableError(search.rate.smallest() + SIDE_BYTES)
@@ -108,11 +118,11 @@ class PeerCoder:
             decoded=decoded,
             size=len(trial.data) + SIDE_BYTES,
             parameter=trial.parameter,
-            factor=factor,
+            factor=search.factor,
             encode_seconds=trial.seconds + search.seconds,
             decode_seconds=decode_seconds,
         )
-        return coded, float(np.square(stack - self._stack).mean(dtype=np.float64))
+        return float(np.square(stack - self._stack).mean(dtype=np.float64)), coded
 
     def _restored(self, stack: FloatArray) -> NDArray[Any]:
         """Stored values: within the volume's range, which the decoder knows, and rounded."""
@@ -121,19 +131,26 @@ class PeerCoder:
         return stored.reshape(self._header.shape, order="F")
 
 
-class _FactorSearch:
-    """One peer's search on one stack at one factor; it takes ``seconds`` to down-sample."""
+class _StackSearch:
+    """One peer's search on one stack at one ``factor``, which takes ``seconds`` to get there by
+    the ``way`` down."""
 
-    def __init__(self, peer: Peer, stack: FloatArray, factor: int) -> None:
-        self._peer, self._factor, self._shape = peer, factor, stack.shape
+    def __init__(
+        self,
+        peer: Peer,
+        stack: FloatArray,
+        factor: int,
+        way: Callable[[FloatArray, int], FloatArray],
+    ) -> None:
+        self._peer, self.factor, self._shape = peer, factor, stack.shape
         begin = time.perf_counter()
-        low = stack if factor == 1 else downsample(stack, factor).clip(0, 1)
+        low = way(stack, factor).clip(0, 1)
         self.seconds = time.perf_counter() - begin
         self.rate = RateSearch(
             lambda parameter: peer.encode(low, parameter), peer.coarsest, peer.finest, 2 * low.size
         )
 
     def decode(self, data: bytes) -> FloatArray:
-        stack = self._peer.decode(data, low_shape(self._shape, self._factor))
+        stack = self._peer.decode(data, low_shape(self._shape, self.factor))
         stack = stack.clip(0, 1)
-        return stack if self._factor == 1 else upsample(stack, self._factor, self._shape).clip(0, 1)
+        return stack if self.factor == 1 else upsample(stack, self.factor, self._shape).clip(0, 1)
