@@ -96,7 +96,7 @@ class PapersAdam:
     def state_dict(self) -> dict[str, Tensor]:
         return {}
 
-    def step(self, share: float, _: object) -> None:
+    def step(self, share: float, *_: object) -> None:
         for group in self._adam.param_groups:
             group["lr"] = group["base"] * self._decay**share
         self._adam.step()

@@ -11,6 +11,7 @@ from torch import Tensor
 from inrcodec.architecture import Architecture, Mixture, Partition
 from inrcodec.entropy.network import encode_network
 from inrcodec.fitting import curvature, sampling
+from inrcodec.fitting import fit as fit_module
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
 from inrcodec.fitting.deadline import Deadline
@@ -18,7 +19,7 @@ from inrcodec.fitting.fit import fit, learning_rate
 from inrcodec.fitting.gradients import LEAST_PART, gradients
 from inrcodec.fitting.importance import cell_variation
 from inrcodec.fitting.loss import clamp_to_range, squared_error
-from inrcodec.fitting.optimizer import MuonAdam, orthogonalize
+from inrcodec.fitting.optimizer import MUON_RATE, MuonAdam, muon_rate, orthogonalize
 from inrcodec.fitting.padding import padded
 from inrcodec.fitting.pretraining import balanced_boxes, pretrain_gate, random_cells
 from inrcodec.fitting.quantize import quantize, quantize_gate
@@ -168,6 +169,32 @@ def test_orthogonalize_brings_singular_values_near_one() -> None:
     matrices = torch.randn(3, 9, 6, generator=torch.Generator().manual_seed(0))
     values = torch.linalg.svdvals(orthogonalize(matrices))
     assert values.min() > 0.5 and values.max() < 1.3
+
+
+def test_the_more_voxels_the_smaller_the_steps() -> None:
+    assert muon_rate(1.0) == muon_rate(5e7) == MUON_RATE
+    assert muon_rate(24e7) == pytest.approx(MUON_RATE / 2)
+
+
+@pytest.mark.parametrize(("limited", "expected"), [(False, 1000), (True, 250)])
+def test_a_fit_expects_as_many_voxels_as_it_will_see(
+    monkeypatch: pytest.MonkeyPatch, limited: bool, expected: int
+) -> None:
+    class Quarter(Deadline):
+        """Ends after 250 steps."""
+
+        steps = -1
+
+        def share(self) -> float:
+            self.steps += 1
+            return self.steps / 250 + 1e-9 if limited else 0.0
+
+    seen: list[float] = []
+    monkeypatch.setattr(fit_module, "muon_rate", lambda voxels: seen.append(voxels) or 1e-3)
+    fit(model_of(SINGLE), sampler(), 1000, 48, ignore, deadline=Quarter())
+    assert len(seen) == expected
+    assert seen[0] == 48_000
+    assert seen[1:] == pytest.approx([48 * expected] * (expected - 1), rel=1e-4)
 
 
 @every()

@@ -9,7 +9,7 @@ from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.checkpoint import Checkpoint
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.gradients import gradients
-from inrcodec.fitting.optimizer import MuonAdam
+from inrcodec.fitting.optimizer import MuonAdam, muon_rate
 from inrcodec.fitting.routing import gate_learns, is_probed
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.inr import INR
@@ -58,9 +58,11 @@ def fit(
             if share >= 1:
                 break
             learning = gate_learns(model, share)
-            voxels = batches.next(learning=learning)
-            loss = crew.backward(voxels, teaches=learning and is_probed(step))
-            optimizer.step(learning_rate(step, share), crew.share_out)
+            teaches = learning and is_probed(step)
+            loss = crew.backward(batches.next(learning=learning), teaches=teaches)
+            # Where the deadline is what ends it, as many steps as its pace so far says.
+            voxels = batch * (step / share if step else steps)
+            optimizer.step(learning_rate(step, share), muon_rate(voxels), crew.share_out)
             if not batches.may_stop() and step + 1 < steps:
                 continue
             # Reading the loss waits for the device, hence not at each step.

@@ -7,6 +7,8 @@ turns, the unit of the sine layers' weights.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,6 +22,10 @@ ADAM_RATE = 1.4e-2
 GATE_RATE = 6e-3
 DECODER_RATE = 1.5e-2
 """In standard deviations of the volume's values: the decoder's weights are in units of them."""
+
+_VOXELS_AT_FULL_RATE = 6e7
+"""A fit that sees more has a lower rate of Muon, by the root: at the full rate weights never settle
+where steps are many (docs/design.md, "Long fits take smaller steps")."""
 
 _MOMENTUM = 0.95
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -43,11 +49,13 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x[:, :rows, :columns]
 
 
-class MuonAdam:
-    """Optimizer of a network. ``step(scale)`` takes one step at ``scale`` times the base rates.
+def muon_rate(voxels: float) -> float:
+    """The rate of Muon in a fit that sees so many voxels in all its steps."""
+    return MUON_RATE * min(1.0, math.sqrt(_VOXELS_AT_FULL_RATE / voxels))
 
-    ``deviation`` is the standard deviation of the values to be fitted.
-    """
+
+class MuonAdam:
+    """Optimizer of a network for values of that standard deviation."""
 
     def __init__(self, model: INR, deviation: float) -> None:
         # One batched product for all matrices of a shape: they are too small to go one by one.
@@ -91,9 +99,9 @@ class MuonAdam:
         return state
 
     @torch.no_grad()
-    def step(self, scale: float, share_out: ShareOut = map) -> None:
-        """Update all parameters from their gradients. ``share_out`` may map a function over a list
-        on several threads."""
+    def step(self, scale: float, muon: float = MUON_RATE, share_out: ShareOut = map) -> None:
+        """Update all parameters from their gradients, at ``scale`` times Adam's base rates and the
+        rate ``muon``. ``share_out`` may map a function over a list on several threads."""
         for group in self._adam.param_groups:
             group["lr"] = group["base"] * scale
         self._adam.step()
@@ -107,7 +115,7 @@ class MuonAdam:
             for parameter in parameters:
                 count = parameter.numel() // shape.numel()
                 part = update[start : start + count].reshape(parameter.shape)
-                parameter.sub_(part, alpha=MUON_RATE * scale)
+                parameter.sub_(part, alpha=muon * scale)
                 start += count
 
 
