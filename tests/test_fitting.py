@@ -172,8 +172,9 @@ def test_orthogonalize_brings_singular_values_near_one() -> None:
 
 
 def test_the_more_voxels_the_smaller_the_steps() -> None:
-    assert muon_rate(1.0) == muon_rate(5e7) == MUON_RATE
-    assert muon_rate(24e7) == pytest.approx(MUON_RATE / 2)
+    assert muon_rate(4, 1.0) == muon_rate(4, 5e7) == MUON_RATE
+    assert muon_rate(4, 24e7) == pytest.approx(MUON_RATE / 2)
+    assert muon_rate(1, 24e7) == MUON_RATE
 
 
 @pytest.mark.parametrize(("limited", "expected"), [(False, 1000), (True, 250)])
@@ -190,7 +191,7 @@ def test_a_fit_expects_as_many_voxels_as_it_will_see(
             return self.steps / 250 + 1e-9 if limited else 0.0
 
     seen: list[float] = []
-    monkeypatch.setattr(fit_module, "muon_rate", lambda voxels: seen.append(voxels) or 1e-3)
+    monkeypatch.setattr(fit_module, "muon_rate", lambda _, voxels: seen.append(voxels) or 1e-3)
     fit(model_of(SINGLE), sampler(), 1000, 48, ignore, deadline=Quarter())
     assert len(seen) == expected
     assert seen[0] == 48_000

@@ -62,7 +62,8 @@ def fit(
             loss = crew.backward(batches.next(learning=learning), teaches=teaches)
             # Where the deadline is what ends it, as many steps as its pace so far says.
             voxels = batch * (step / share if step else steps)
-            optimizer.step(learning_rate(step, share), muon_rate(voxels), crew.share_out)
+            muon = muon_rate(model.architecture.paths, voxels)
+            optimizer.step(learning_rate(step, share), muon, crew.share_out)
             if not batches.may_stop() and step + 1 < steps:
                 continue
             # Reading the loss waits for the device, hence not at each step.

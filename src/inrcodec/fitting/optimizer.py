@@ -24,8 +24,9 @@ DECODER_RATE = 1.5e-2
 """In standard deviations of the volume's values: the decoder's weights are in units of them."""
 
 _VOXELS_AT_FULL_RATE = 6e7
-"""A fit that sees more has a lower rate of Muon, by the root: at the full rate weights never settle
-where steps are many (docs/design.md, "Long fits take smaller steps")."""
+"""Where networks share a volume out, each sees a part of every batch, and has noisier directions:
+in a fit of more voxels than these Muon's rate goes down by the root, or weights never settle
+(docs/design.md, "Long fits of experts take smaller steps")."""
 
 _MOMENTUM = 0.95
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -49,8 +50,10 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x[:, :rows, :columns]
 
 
-def muon_rate(voxels: float) -> float:
-    """The rate of Muon in a fit that sees so many voxels in all its steps."""
+def muon_rate(paths: int, voxels: float) -> float:
+    """The rate of Muon for a network of so many paths, in a fit that sees so many voxels in all."""
+    if paths == 1:
+        return MUON_RATE
     return MUON_RATE * min(1.0, math.sqrt(_VOXELS_AT_FULL_RATE / voxels))
 
 
