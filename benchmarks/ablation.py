@@ -96,9 +96,11 @@ class PapersAdam:
     def state_dict(self) -> dict[str, Tensor]:
         return {}
 
-    def step(self, share: float, *_: object) -> None:
+    def set_rates(self, share: float, *_: object) -> None:
         for group in self._adam.param_groups:
             group["lr"] = group["base"] * self._decay**share
+
+    def step(self, *_: object) -> None:
         self._adam.step()
 
 

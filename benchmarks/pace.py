@@ -2,9 +2,9 @@
 
 For each volume a row for each preset, on the CPU; with --limits, one for each time limit on
 --device; and with --reach, the time limit at which that device first has the PSNR of the CPU's
-medium preset: 5 s, and half as much again each time. ``make bench-cuda`` runs it for a GPU. Prints
-a Markdown table, a row as soon as it is measured; PSNR is that of the decoded file, seconds those
-of the whole command.
+medium preset, or one that is named: 5 s, and half as much again each time. ``make bench-cuda``
+runs it for a GPU. Prints a Markdown table, a row as soon as it is measured; PSNR is that of the
+decoded file, seconds those of the whole command.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--presets", default="fast,medium,slow", help="on the CPU")
     parser.add_argument("--limits", default="", help="seconds, on --device")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--reach", action="store_true")
+    parser.add_argument("--reach", type=float, nargs="?", const=math.nan, metavar="DB")
     add_data_option(parser)
     options = parser.parse_args()
     print("|", " | ".join(COLUMNS), "|")
@@ -75,13 +75,14 @@ def main() -> None:
         for name in options.volumes:
             source = path_of(name, options.data)
             encoding = Encoding(name, source, options.ratio, Path(folder))
-            goal = math.inf
+            of_medium = math.nan
             for preset in filter(None, options.presets.split(",")):
                 psnr = encoding.row("cpu", preset, "--preset", preset)
-                goal = psnr if preset == "medium" else goal
+                of_medium = psnr if preset == "medium" else of_medium
             for seconds in map(float, filter(None, options.limits.split(","))):
                 encoding.within(options.device, seconds)
-            if options.reach:
+            if options.reach is not None:
+                goal = of_medium if math.isnan(options.reach) else options.reach
                 next((s for s in growing() if encoding.within(options.device, s) >= goal), None)
 
 

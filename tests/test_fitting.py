@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inrcodec.architecture import Architecture, Mixture, Partition
 from inrcodec.entropy.network import encode_network
-from inrcodec.fitting import curvature, sampling
+from inrcodec.fitting import curvature, replay, sampling
 from inrcodec.fitting import fit as fit_module
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
@@ -123,9 +123,11 @@ class Ticking(Deadline):
 
 def test_a_fit_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    step = MuonAdam.step
+    set_rates = MuonAdam.set_rates
     monkeypatch.setattr(
-        MuonAdam, "step", lambda self, rate, *a: (rates.append(rate), step(self, rate, *a))
+        MuonAdam,
+        "set_rates",
+        lambda self, rate, *a: (rates.append(rate), set_rates(self, rate, *a)),
     )
     seen: list[tuple[int, int]] = []
     fit(
@@ -203,6 +205,29 @@ def test_fit_learns(architecture: Architecture) -> None:
     errors: list[float] = []
     fit(model_of(architecture), sampler(), 150, 960, lambda _d, _t, mse: errors.append(mse))
     assert errors[-1] < 0.2 * errors[0]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@every()
+def test_a_fit_of_graphs_learns_as_one_of_single_kernels_does(
+    architecture: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def errors() -> list[float]:
+        cuda, found = torch.device("cuda"), []
+        s = VoxelSampler(blob(), SHAPE, cuda, seed=0)
+        model = model_of(architecture).to(cuda)
+        if isinstance(model, MoEINR):
+            pretrain_gate(model, s, torch.Generator().manual_seed(0))
+        fit(model, s, 200, 960, lambda _d, _t, mse: found.append(mse))
+        most = coded_bytes(quantize(model, s, 10**4, coded_bytes, 10, 960, ignore))
+        assert most < 10**4
+        return found
+
+    replayed = errors()
+    monkeypatch.setattr(replay, "_WARM_UP_STEPS", 10**9)
+    assert replayed == pytest.approx(errors(), rel=0.02)
+    assert replayed[-1] < 0.2 * replayed[0]
 
 
 # How gates learn

@@ -8,6 +8,8 @@ little in so few steps.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -22,7 +24,7 @@ from inrcodec.model.moe import MoEINR
 ROUTED_STEPS = 32
 """Steps whose voxels are routed together."""
 
-_ROUTED_AT_A_TIME = 1 << 14
+_ROUTED_AT_A_TIME = {"cpu": 1 << 14, "cuda": 1 << 20}
 
 
 class Step(NamedTuple):
@@ -32,6 +34,15 @@ class Step(NamedTuple):
     """Voxels by path, as `INR.forward_balanced` takes them."""
     probes: list[Batch]
     """A few of the voxels as they were drawn, to teach a gate with."""
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All that it is made of, in one order for steps of one size."""
+        return chain.from_iterable((*self.parts, *self.probes))
+
+    def clone(self) -> Step:
+        """One of its own memory."""
+        of_lists = ([Batch(*map(torch.clone, part)) for part in parts] for parts in self)
+        return Step(*of_lists)
 
 
 class BalancedBatches:
@@ -121,7 +132,7 @@ class BalancedBatches:
 
     def _route(self, coordinates: Tensor, learning: bool) -> Tensor:
         """(D, N) coordinates -> (N,) paths."""
-        pieces = torch.split(coordinates, _ROUTED_AT_A_TIME, dim=1)
+        pieces = torch.split(coordinates, _ROUTED_AT_A_TIME[coordinates.device.type], dim=1)
         model = self._model
 
         @torch.no_grad()

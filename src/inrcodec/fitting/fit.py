@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from inrcodec.fitting.batches import BalancedBatches
+from torch import Tensor
+
+from inrcodec.fitting.batches import BalancedBatches, Step
 from inrcodec.fitting.checkpoint import Checkpoint
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.gradients import gradients
@@ -53,17 +55,24 @@ def fit(
         batches = BalancedBatches(
             model, sampler, batch, crew.parts, share_out=crew.share_out, done=done
         )
+
+        def update(voxels: Step, teaches: bool) -> Tensor:
+            error = crew.backward(voxels, teaches=teaches)
+            optimizer.step(crew.share_out)
+            return error
+
+        repeated = crew.repeated(update)
         for step in range(done, steps):
             share = max(step / steps, deadline.share())
             if share >= 1:
                 break
-            learning = gate_learns(model, share)
-            teaches = learning and is_probed(step)
-            loss = crew.backward(batches.next(learning=learning), teaches=teaches)
             # Where the deadline is what ends it, as many steps as its pace so far says.
-            voxels = batch * (step / share if step else steps)
-            muon = muon_rate(model.architecture.paths, voxels)
-            optimizer.step(learning_rate(step, share), muon, crew.share_out)
+            seen = batch * (step / share if step else steps)
+            optimizer.set_rates(
+                learning_rate(step, share), muon_rate(model.architecture.paths, seen)
+            )
+            learning = gate_learns(model, share)
+            loss = repeated(batches.next(learning=learning), learning and is_probed(step))
             if not batches.may_stop() and step + 1 < steps:
                 continue
             # Reading the loss waits for the device, hence not at each step.

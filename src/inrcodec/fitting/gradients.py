@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from inrcodec.device import single_threads
+from inrcodec.device import ShareOut, single_threads
 from inrcodec.fitting.backpropagation import Backpropagation
 from inrcodec.fitting.batches import Step
 from inrcodec.fitting.loss import squared_error
+from inrcodec.fitting.replay import Replay, Update
 from inrcodec.fitting.routing import gate_loss
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
@@ -29,11 +30,16 @@ class Gradients:
         self._model = model
         self._parameters = list(model.parameters())
         self._pool = pool
-        self.share_out = pool.map
+        on_cpu, one_path = device.type == "cpu", model.groups == model.architecture.paths
+        self.share_out: ShareOut = pool.map if on_cpu else map
         self.parts = parts
-        self._by_hand = None
-        if device.type == "cpu" and model.groups == model.architecture.paths:
-            self._by_hand = Backpropagation(model, parts)
+        self._by_hand = Backpropagation(model, parts) if on_cpu and one_path else None
+        # Where a coordinate takes two paths, their lengths are counted on the host.
+        self._replays = one_path and not on_cpu
+
+    def repeated(self, update: Update) -> Update:
+        """``update``, to be called for many steps: as one launch each where that is possible."""
+        return Replay(update) if self._replays else update
 
     def backward(self, step: Step, *, teaches: bool) -> Tensor:
         """Set the parameters' ``grad``, that of the gate's loss where the step ``teaches`` it
@@ -68,7 +74,7 @@ class Gradients:
         for gradients in (gradients for _, found in results for gradients in found):
             for parameter, gradient in zip(self._parameters, gradients, strict=True):
                 if gradient is not None:
-                    share = gradient / self.parts
+                    share = gradient if self.parts == 1 else gradient / self.parts
                     parameter.grad = share if parameter.grad is None else parameter.grad + share
         return torch.stack([error for error, _ in results]).mean()
 

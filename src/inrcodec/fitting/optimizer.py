@@ -33,8 +33,8 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NEWTON_SCHULZ_STEPS = 3
 """Muon's five are for larger matrices (docs/design.md, "Three steps to a direction")."""
 
-_SHARE = 32
-"""Matrices that one thread makes orthogonal at a time."""
+_SHARE = {"cpu": 32, "cuda": 1 << 16}
+"""Matrices that are made orthogonal at a time, on a thread each."""
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
@@ -75,15 +75,22 @@ class MuonAdam:
             shape: torch.cat([torch.zeros_like(p).reshape(-1, *shape) for p in parameters])
             for shape, parameters in self._by_shape.items()
         }
+        device = heads[0].device
+        self._muon = torch.zeros((), device=device)
+        groups = (
+            (ADAM_RATE, in_turns),
+            (DECODER_RATE * deviation, heads),
+            (GATE_RATE, model.gate_parameters()),
+        )
         self._adam = torch.optim.Adam(
             [
-                {"params": in_turns, "base": ADAM_RATE},
-                {"params": heads, "base": DECODER_RATE * deviation},
-                {"params": model.gate_parameters(), "base": GATE_RATE},
+                {"params": parameters, "base": rate, "lr": torch.zeros((), device=device)}
+                for rate, parameters in groups
             ],
             betas=(0.9, 0.99),
             eps=1e-15,
             fused=True,
+            capturable=device.type == "cuda",
         )
         # What Adam would make on a parameter's first step; made here, it can be restored before.
         for group in self._adam.param_groups:
@@ -101,24 +108,28 @@ class MuonAdam:
             state |= {f"adam.{i}.{name}": tensor for name, tensor in moments.items()}
         return state
 
-    @torch.no_grad()
-    def step(self, scale: float, muon: float = MUON_RATE, share_out: ShareOut = map) -> None:
-        """Update all parameters from their gradients, at ``scale`` times Adam's base rates and the
-        rate ``muon``. ``share_out`` may map a function over a list on several threads."""
+    def set_rates(self, scale: float, muon: float = MUON_RATE) -> None:
+        """``scale`` times Adam's base rates, and times ``muon``, for the steps from here on."""
         for group in self._adam.param_groups:
-            group["lr"] = group["base"] * scale
+            group["lr"].fill_(group["base"] * scale)
+        self._muon.fill_(muon * scale)
+
+    @torch.no_grad()
+    def step(self, share_out: ShareOut = map) -> None:
+        """Update all parameters from their gradients. ``share_out`` may map a function over a list
+        on several threads."""
         self._adam.step()
         for shape, parameters in self._by_shape.items():
             gradient = torch.cat([_gradient(p).reshape(-1, *shape) for p in parameters])
             momentum = self._momentum[shape]
             momentum.mul_(_MOMENTUM).add_(gradient)
-            directions = torch.split(gradient + _MOMENTUM * momentum, _SHARE)
+            directions = torch.split(gradient + _MOMENTUM * momentum, _SHARE[gradient.device.type])
             update = torch.cat(list(share_out(orthogonalize, directions)))
             start = 0
             for parameter in parameters:
                 count = parameter.numel() // shape.numel()
                 part = update[start : start + count].reshape(parameter.shape)
-                parameter.sub_(part, alpha=muon * scale)
+                parameter.sub_(part * self._muon)
                 start += count
 
 

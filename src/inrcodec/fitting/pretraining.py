@@ -37,15 +37,16 @@ def pretrain_gate(model: MoEINR, sampler: VoxelSampler, generator: torch.Generat
     a = model.architecture
     voxels = sampler.peek(max(_CUT_BY, STEPS * BATCH)).coordinates
     if a.partition is Partition.NEURAL_EXPERTS:
-        cells = random_cells(a.coordinates, a.experts, generator)
+        cells = random_cells(a.coordinates, a.experts, generator, sampler.device)
     else:
         cells = balanced_boxes(voxels[:, :_CUT_BY].cpu(), sampler.lengths, a.experts)
     optimizer = torch.optim.Adam(model.gate_parameters(), lr=RATE, betas=(0.9, 0.99), fused=True)
-    batches = torch.split(voxels, BATCH, dim=1)
+    batches = list(
+        zip(torch.split(voxels, BATCH, dim=1), torch.split(cells(voxels), BATCH), strict=True)
+    )
     with single_threads(1):
         for step in range(STEPS):
-            coordinates = batches[step % len(batches)]
-            target = cells(coordinates.cpu()).to(coordinates.device)
+            coordinates, target = batches[step % len(batches)]
             with torch.no_grad():
                 features = model.encoder(coordinates)
             loss = functional.cross_entropy(model.gate(coordinates, features).mT, target)
@@ -54,10 +55,13 @@ def pretrain_gate(model: MoEINR, sampler: VoxelSampler, generator: torch.Generat
             optimizer.zero_grad()
 
 
-def random_cells(axes: int, count: int, generator: torch.Generator) -> Cells:
-    """A grid of cells with a random number below ``count`` each, as many of one as of another."""
+def random_cells(
+    axes: int, count: int, generator: torch.Generator, device: torch.device | None = None
+) -> Cells:
+    """A grid of cells with a random number below ``count`` each, as many of one as of another, for
+    coordinates on that device."""
     side = int(_CELLS ** (1 / axes) + 1e-9)
-    pattern = torch.randperm(side**axes, generator=generator) % count
+    pattern = (torch.randperm(side**axes, generator=generator) % count).to(device)
 
     def cells(coordinates: Tensor) -> Tensor:
         places = ((coordinates + 1) * (side / 2)).long().clamp_(max=side - 1)
@@ -71,7 +75,7 @@ def balanced_boxes(coordinates: Tensor, lengths: list[int], count: int) -> Cells
     axis along which a box's coordinates spread furthest. ``lengths`` (D,): voxels along the axes.
     """
     if count == 1:
-        return lambda points: torch.zeros(points.shape[1], dtype=torch.int64)
+        return lambda points: torch.zeros_like(points[0], dtype=torch.int64)
     few = count // 2
     axis = int((torch.tensor(lengths) * coordinates.std(dim=1, correction=0)).argmax())
     values = coordinates[axis]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from inrcodec.device import single_threads
 from inrcodec.entropy.distribution import fit_distribution
-from inrcodec.fitting.batches import BalancedBatches
+from inrcodec.fitting.batches import BalancedBatches, Step
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.fit import Report
@@ -315,22 +315,31 @@ def _tune(
     for head in flat.heads:
         unit[head.start : head.stop] = sampler.statistics.deviation
     scaled = (start / unit).requires_grad_()
-    optimizer = torch.optim.Adam([scaled], betas=(0.9, 0.99), eps=1e-15, fused=True)
+    rate = torch.zeros((), device=device)
+    optimizer = torch.optim.Adam(
+        [scaled], rate, (0.9, 0.99), 1e-15, fused=True, capturable=device.type == "cuda"
+    )
     with gradients(flat.model, device, batch) as crew:
         batches = BalancedBatches(flat.model, sampler, batch, crew.parts, share_out=crew.share_out)
+
+        def update(voxels: Step, teaches: bool) -> Tensor:
+            error = crew.backward(voxels, teaches=teaches)
+            scaled.grad = flat.gradient() * unit * mask
+            optimizer.step()
+            with torch.no_grad():
+                flat.set(torch.where(mask, scaled * unit, start))
+            return error
+
+        repeated = crew.repeated(update)
         for step in range(steps):
             share = max(step / steps, deadline.share())
             if share >= 1:
                 break
-            loss = crew.backward(batches.next(), teaches=False)
-            scaled.grad = flat.gradient() * unit * mask
             ramp = min(1.0, (step + 1) / 20) * math.cos(math.pi / 2 * share)
-            optimizer.param_groups[0]["lr"] = TUNING_RATE * ramp
-            optimizer.step()
-            with torch.no_grad():
-                flat.set(torch.where(mask, scaled * unit, start))
+            rate.fill_(TUNING_RATE * ramp)
+            error = repeated(batches.next(), False)
             if step % 20 == 0 or step + 1 == steps:
-                report(step + 1, steps, loss.item())
+                report(step + 1, steps, error.item())
 
 
 def quantize_gate(model: INR) -> dict[str, QuantizedTensor]:
@@ -342,11 +351,12 @@ def quantize_gate(model: INR) -> dict[str, QuantizedTensor]:
         if not levels_of:
             continue
         parameter = model.get_parameter(spec.name)
-        scale = parameter.detach().square().mean().sqrt().item()
+        values = parameter.detach().cpu()
+        scale = values.square().mean().sqrt().item()
         exponent = round(math.log2(max(scale, 1e-6) / levels_of[0]))
         exponent = min(max(exponent, MIN_STEP_EXPONENT), MAX_STEP_EXPONENT)
-        levels = torch.ldexp(parameter.detach(), torch.tensor(-exponent)).round()
-        integers = levels.clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE).int().cpu().numpy()
+        levels = torch.ldexp(values, torch.tensor(-exponent)).round()
+        integers = levels.clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE).int().numpy()
         tensor = QuantizedTensor(integers, exponent)
         result[spec.name] = tensor
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,9 @@ class VoxelSampler:
         self._pool: Batch | None = None
         self._pass = 0
         self._next = 0
+        # A GPU is done with a pool before the CPU has drawn the numbers of the next one.
+        self._ahead = None if device.type == "cpu" else ThreadPoolExecutor(1, "inrcodec")
+        self._coming: dict[int, Future[tuple[Tensor, Tensor]]] = {}
 
     @property
     def pool(self) -> int:
@@ -111,10 +115,9 @@ class VoxelSampler:
     def _fill(self, index: int) -> Batch:
         """One draw from each of equal shares of the total importance, shuffled."""
         size, device = self._size, self._grid.device
-        seed = np.random.SeedSequence([self._seed, index]).generate_state(1)
-        generator = torch.Generator().manual_seed(seed.item())
         share = sum(self._totals) / size
-        draws = torch.rand(size, generator=generator, dtype=torch.float64).to(device)
+        draws, order = self._random_numbers(index)
+        draws = draws.to(device)
         draws.add_(torch.arange(size, device=device)).mul_(share)
         ends = torch.tensor(self._totals, dtype=torch.float64).cumsum(0)
         bounds = torch.searchsorted(draws, ends.to(device))
@@ -131,7 +134,27 @@ class VoxelSampler:
         # Numbers of 32 bits, where they suffice, are divided and gathered twice as fast.
         dtype = torch.int32 if self._grid.voxels < 1 << 31 else torch.int64
         number = torch.cat(numbers).to(dtype)
-        number = number[torch.randperm(size, generator=generator, dtype=torch.int32).to(device)]
+        number = number[order.to(device)]
         target = self._values[number]
         weight = (share * size / len(self._values)) / self._importance(target)
         return Batch(self._grid.at(number), target, weight.float())
+
+    def _random_numbers(self, index: int) -> tuple[Tensor, Tensor]:
+        """Those of a pool: where to draw, and in what order."""
+        if self._ahead is None:
+            return _random_numbers(self._size, self._seed, index)
+        wanted = (index, index + 1)
+        self._coming = {
+            number: self._coming.get(number)
+            or self._ahead.submit(_random_numbers, self._size, self._seed, number)
+            for number in wanted
+        }
+        return self._coming[index].result()
+
+
+def _random_numbers(size: int, seed: int, index: int) -> tuple[Tensor, Tensor]:
+    """(size,) float64 in 0..1, and an int32 permutation."""
+    own = np.random.SeedSequence([seed, index]).generate_state(1)
+    generator = torch.Generator().manual_seed(own.item())
+    draws = torch.rand(size, generator=generator, dtype=torch.float64)
+    return draws, torch.randperm(size, generator=generator, dtype=torch.int32)
