@@ -1,10 +1,11 @@
 """Whether x265 and SPERR come to figures measured before, with the plain settings of those.
 
-The reference is a coarser search: SPERR with columns first at 16/ratio bits per voxel, x265 by an
-integer rate factor, some of it on a volume at half the samples along each axis. Prints a Markdown
-table of PSNR in dB, the reference in brackets: SPERR's at the same bits per voxel, x265's between
-the two rate factors about the reference's ratio. What the benchmark itself gives these codecs is
-better (docs/benchmarks/peers.md). Needs inrcodec[bench] and ffmpeg.
+The reference is a coarser search: SPERR with columns first at 16/ratio bits per voxel, x265 by a
+rate factor, some of it on a volume with half or a quarter of the samples along each axis, here
+means of boxes, which a cubic spline brings back. Prints a Markdown table of PSNR in dB, the
+reference in brackets: SPERR's at the same bits per voxel, x265's between two rate factors about the
+reference's ratio, a quarter apart. What the benchmark itself gives these codecs is better
+(docs/benchmarks/peers.md). Needs inrcodec[bench] and ffmpeg.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from measuring import add_data_option, path_of
 from numpy.typing import NDArray
 
 from inrcodec.bench.codecs import ffmpeg
-from inrcodec.bench.resampling import FloatArray, least_squares, upsample
+from inrcodec.bench.resampling import FloatArray, box_means, upsample
 from inrcodec.volume.read import read_volume
 
 SPERR = {
@@ -77,25 +78,25 @@ def sperr(data: NDArray[Any], ratio: int) -> float:
 
 def x265(stack: Stack, ratio: float, factor: int, preset: str) -> float | None:
     """PSNR at that ratio, between the rate factors that are next to it; None beyond the last."""
-    low = stack.frames if factor == 1 else least_squares(stack.frames, factor).clip(0, 1)
+    low = stack.frames if factor == 1 else box_means(stack.frames, factor)
     frames = np.rint(low * PEAK).astype("<u2")
     _, height, width = frames.shape
 
     @cache
-    def coded(crf: int) -> bytes:
+    def coded(quarters: int) -> bytes:
         options = ["-c:v", "libx265", "-preset", preset]
-        options += ["-x265-params", f"crf={crf}:log-level=error"]
+        options += ["-x265-params", f"crf={quarters / 4}:log-level=error"]
         return ffmpeg.encode(frames.tobytes(), FORMAT, width, height, options, "hevc")
 
-    def octaves(crf: int) -> float:
-        return math.log2(stack.raw_bytes / len(coded(crf)))
+    def octaves(quarters: int) -> float:
+        return math.log2(stack.raw_bytes / len(coded(quarters)))
 
-    def quality(crf: int) -> float:
-        raw = ffmpeg.decode(coded(crf), FORMAT, "hevc", 2, frames.nbytes)
+    def quality(quarters: int) -> float:
+        raw = ffmpeg.decode(coded(quarters), FORMAT, "hevc", 2, frames.nbytes)
         decoded = np.frombuffer(raw, "<u2").reshape(frames.shape).astype(np.float32) / PEAK
         return stack.psnr(decoded if factor == 1 else upsample(decoded, factor, stack.frames.shape))
 
-    finer, coarser, wanted = 0, 51, math.log2(ratio)
+    finer, coarser, wanted = 0, 4 * 51, math.log2(ratio)
     if octaves(coarser) < wanted:
         return None
     while coarser - finer > 1:

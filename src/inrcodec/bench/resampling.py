@@ -1,9 +1,9 @@
-"""Down-sampling a volume before a codec, and cubic up-sampling after it.
+"""Down-sampling a volume before a codec, and up-sampling by a cubic spline after it.
 
-A low sample stands for a box of ``factor`` voxels along each axis and lies at its centre. Cubic
-convolution (Keys 1981, a = -1/2) goes up. Down go two ways: the least-squares inverse of that,
-which of all low volumes comes back with the smallest squared error, as long as a codec adds none;
-and the mean of each box, which loses more, but is cheaper to code.
+A low sample stands for a box of ``factor`` voxels along each axis and lies at its centre. Up goes
+the cubic spline through the samples (Unser 1999). Down go two ways: the least-squares inverse of
+that, which of all low volumes comes back with the smallest squared error, as long as a codec adds
+none; and the mean of each box, which loses more, but is cheaper to code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def low_shape(shape: Shape, factor: int) -> Shape:
 
 def least_squares(volume: FloatArray, factor: int) -> FloatArray:
     """What `upsample` brings back best; values may leave the volume's range slightly."""
-    return _apply(volume, [_inverse(_cubic(length, factor)) for length in volume.shape])
+    return _apply(volume, [_inverse(_spline(length, factor)) for length in volume.shape])
 
 
 def box_means(volume: FloatArray, factor: int) -> FloatArray:
@@ -40,7 +40,7 @@ FILTERS: tuple[Callable[[FloatArray, int], FloatArray], ...] = (least_squares, b
 
 def upsample(low: FloatArray, factor: int, shape: Shape) -> FloatArray:
     """The volume of ``shape`` that one of `FILTERS` made ``low`` of, approximately."""
-    return _apply(low, [_cubic(length, factor) for length in shape])
+    return _apply(low, [_spline(length, factor) for length in shape])
 
 
 def _apply(volume: FloatArray, matrices: list[NDArray[np.float64]]) -> FloatArray:
@@ -62,17 +62,26 @@ def _boxes(length: int, factor: int) -> NDArray[np.float64]:
     return weights
 
 
-def _cubic(length: int, factor: int) -> NDArray[np.float64]:
+def _spline(length: int, factor: int) -> NDArray[np.float64]:
     """(length, low length) weights of low samples in voxels; rows add up to 1."""
     low_length = -(-length // factor)
+    places = np.arange(low_length, dtype=np.float64)
+    through_samples = _b_splines(places, low_length)
     positions = (np.arange(length) + 0.5) / factor - 0.5  # of voxels, in low samples
+    between = _b_splines(positions, low_length)
+    return np.linalg.solve(through_samples.T, between.T).T.astype(np.float64, copy=False)
+
+
+def _b_splines(positions: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(positions, count) weights of cubic B-splines at 0 to count - 1, mirrored at the borders,
+    which are half a sample beyond the last."""
+    matrix = np.zeros((len(positions), count))
     first = np.floor(positions).astype(int) - 1
-    matrix = np.zeros((length, low_length))
     for tap in range(4):
         distance = np.abs(positions - (first + tap))
-        near = 1 - 2.5 * distance**2 + 1.5 * distance**3
-        far = 2 - 4 * distance + 2.5 * distance**2 - 0.5 * distance**3
-        # Beyond the border, the last sample goes on.
-        sample = np.clip(first + tap, 0, low_length - 1)
-        np.add.at(matrix, (np.arange(length), sample), np.where(distance < 1, near, far))
+        near = 2 / 3 - distance**2 + distance**3 / 2
+        far = (2 - distance).clip(0) ** 3 / 6
+        place = (first + tap) % (2 * count)
+        sample = np.minimum(place, 2 * count - 1 - place)
+        np.add.at(matrix, (np.arange(len(positions)), sample), np.where(distance < 1, near, far))
     return matrix
