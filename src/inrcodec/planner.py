@@ -132,7 +132,12 @@ _NODE_COST = 1.6e6
 _VOXELS_FOR_ROOT_OF_WEIGHTS = 70
 """Voxels of a batch to the root of the weights (docs/design.md, "Small batches, many steps")."""
 
+_VOXELS_OF_A_PATH = 1024
+"""Of a batch, at the least, to each expert or leaf: with fewer its directions are noise
+(docs/design.md, "Small batches, many steps")."""
+
 _LARGEST_BATCH = 16384
+"""Of one path, or a few."""
 _SMALLEST_BATCH = 8192
 """Smaller ones save no time where two threads share them out."""
 _LEAST_BATCH = 4096
@@ -163,6 +168,7 @@ def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effo
         overhead += _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
     batch = int(_VOXELS_FOR_ROOT_OF_WEIGHTS * math.sqrt(a.parameters))
     batch = min(max(batch, _SMALLEST_BATCH), _LARGEST_BATCH)
+    batch = max(batch, _VOXELS_OF_A_PATH * a.paths)
     # A large network gets smaller batches before it gets too few steps.
     batch = min(batch, max(int((work / _WANTED_STEPS - overhead) / cost), _LEAST_BATCH), voxels)
     steps = min(work / (cost * batch + overhead), _MOST_EPOCHS * voxels / batch)

@@ -67,10 +67,9 @@ def fit(
             if share >= 1:
                 break
             # Where the deadline is what ends it, as many steps as its pace so far says.
-            seen = batch * (step / share if step else steps)
-            optimizer.set_rates(
-                learning_rate(step, share), muon_rate(model.architecture.paths, seen)
-            )
+            expected = step / share if step else steps
+            muon = muon_rate(model.architecture.paths, expected)
+            optimizer.set_rates(learning_rate(step, share), muon)
             learning = gate_learns(model, share)
             loss = repeated(batches.next(learning=learning), learning and is_probed(step))
             if not batches.may_stop() and step + 1 < steps:

@@ -23,9 +23,9 @@ GATE_RATE = 6e-3
 DECODER_RATE = 1.5e-2
 """In standard deviations of the volume's values: the decoder's weights are in units of them."""
 
-_VOXELS_AT_FULL_RATE = 6e7
+_STEPS_AT_FULL_RATE = 5000
 """Where networks share a volume out, each sees a part of every batch, and has noisier directions:
-in a fit of more voxels than these Muon's rate goes down by the root, or weights never settle
+in a fit of more steps than these Muon's rate goes down by the root, or weights never settle
 (docs/design.md, "Long fits of experts take smaller steps")."""
 
 _MOMENTUM = 0.95
@@ -50,11 +50,11 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x[:, :rows, :columns]
 
 
-def muon_rate(paths: int, voxels: float) -> float:
-    """The rate of Muon for a network of so many paths, in a fit that sees so many voxels in all."""
+def muon_rate(paths: int, steps: float) -> float:
+    """The rate of Muon for a network of so many paths, in a fit of so many steps."""
     if paths == 1:
         return MUON_RATE
-    return MUON_RATE * min(1.0, math.sqrt(_VOXELS_AT_FULL_RATE / voxels))
+    return MUON_RATE * min(1.0, math.sqrt(_STEPS_AT_FULL_RATE / steps))
 
 
 class MuonAdam:
