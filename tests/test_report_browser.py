@@ -334,6 +334,18 @@ def test_odd_volumes_open(chromium: webdriver.Chrome, tmp_path: Path, data: NDAr
     assert chromium.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
+def test_equal_volumes_say_so(chromium: webdriver.Chrome, tmp_path: Path) -> None:
+    data = np.random.default_rng(0).integers(0, 99, (5, 6, 7), np.int16)
+    path = tmp_path / "report.html"
+    path.write_bytes(render(content(tmp_path, data, data.copy(), np.eye(4))))
+    report = Report(chromium, path)
+    texts = report(
+        "return [...document.querySelectorAll('#slice-charts svg')].map(s => s.textContent)"
+    )
+    assert len(texts) == 3
+    assert all("no error in any of them" in text for text in texts)
+
+
 def test_volumes_of_a_time_series(chromium: webdriver.Chrome, tmp_path: Path) -> None:
     original = np.arange(9 * 8 * 7 * 3, dtype=np.int16).reshape(9, 8, 7, 3)
     path = tmp_path / "series.html"

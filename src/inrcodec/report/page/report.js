@@ -461,16 +461,22 @@ function pathThrough(curve, toX, toY) {
     where there is one, is a second line. */
 function makeCurve(title, curve, foreground, xTitle, onPick) {
   const finite = [...curve, ...(foreground ?? [])].filter((value) => value !== null);
-  if (!finite.length) finite.push(0);
+  const allEqual = !finite.length;
+  if (allEqual) finite.push(0);
   const [low, high] = [Math.min(...finite), Math.max(...finite)];
   const margin = Math.max((high - low) * 0.08, 0.1);
   const yEnds = [low - margin, high + margin];
-  const yTicks = ticks(...yEnds, 4).map((y) => [y, readable(y)]);
+  const yTicks = allEqual ? [] : ticks(...yEnds, 4).map((y) => [y, readable(y)]);
   const { svg, toX, toY } = makeChart(title, [0, curve.length - 1], yEnds, yTicks, xTitle, 1);
   if (view.psnr !== null && view.psnr > yEnds[0] && view.psnr < yEnds[1]) {
     const y = toY(view.psnr);
     svg.append(shape("line", { class: "whole", x1: CHART.left, x2: CHART.width - CHART.right, y1: y, y2: y },
       shape("title", {}, "whole volume")));
+  }
+  if (allEqual) {
+    const x = (CHART.left + CHART.width - CHART.right) / 2;
+    const y = (CHART.top + CHART.height - CHART.bottom) / 2;
+    svg.append(shape("text", { x, y, "text-anchor": "middle" }, "no error in any of them"));
   }
   if (foreground) {
     svg.append(shape("path", { class: "curve foreground", d: pathThrough(foreground, toX, toY) },
