@@ -22,7 +22,10 @@ from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
 
 ROUTED_STEPS = 32
-"""Steps whose voxels are routed together."""
+"""Steps whose voxels are routed together, at most."""
+
+_ROUTED_TOGETHER = 1 << 19
+"""Their voxels: where batches are large, progress is told between fewer steps."""
 
 _ROUTED_AT_A_TIME = {"cpu": 1 << 14, "cuda": 1 << 20}
 
@@ -67,7 +70,7 @@ class BalancedBatches:
         self._each = max(1, batch // (parts * self._paths))
         """Voxels of one path in one part."""
         size = self._each * self._paths * parts
-        self._steps = max(1, min(ROUTED_STEPS, sampler.pool // size))
+        self._steps = max(1, min(ROUTED_STEPS, min(_ROUTED_TOGETHER, sampler.pool) // size))
         self._count = self._steps * size
         self._done = done
         self._drawn: Batch | None = None
