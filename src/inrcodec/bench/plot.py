@@ -97,8 +97,6 @@ def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> None:
 def _label(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
     """Name each curve: beside its end where that is the last ratio, and else below it; further up
     or down where another name is in the way."""
-    from matplotlib.patheffects import withStroke
-
     low, high = axes.get_ylim()
     gap = _LEAST_GAP * (high - low)
     last = max(x for x, _ in ends.values())
@@ -116,7 +114,6 @@ def _label(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
             if max(x / taken_x, taken_x / x) < 2 and abs(place - taken) < gap:
                 place = taken - gap
         places[codec] = (x, place)
-    halo = [withStroke(linewidth=2.5, foreground="white")]  # over curves that a name may lie on
     for codec, at in places.items():
         x, y = ends[codec]
         beside = x > last / 2
@@ -129,8 +126,9 @@ def _label(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
             fontweight="bold" if codec == OWN else "normal",
             horizontalalignment="left" if beside else "center",
             verticalalignment="center" if beside else "top",
-            path_effects=halo,
             zorder=4,
+            # Names may lie on curves.
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )
 
 
