@@ -134,7 +134,7 @@ _VOXELS_FOR_ROOT_OF_WEIGHTS = 70
 
 _VOXELS_OF_A_PATH = 1024
 """Of a batch, at the least, to each expert or leaf: with fewer its directions are noise
-(docs/design.md, "Small batches, many steps")."""
+(docs/design.md, "Many experts need large batches")."""
 
 _LARGEST_BATCH = 16384
 """Of one path, or a few."""
