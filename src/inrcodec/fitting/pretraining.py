@@ -37,7 +37,7 @@ def pretrain_gate(model: MoEINR, sampler: VoxelSampler, generator: torch.Generat
     a = model.architecture
     voxels = sampler.peek(max(_CUT_BY, STEPS * BATCH)).coordinates
     if a.partition is Partition.NEURAL_EXPERTS:
-        cells = random_cells(a.coordinates, a.experts, generator, sampler.device)
+        cells = random_cells(a.coordinates, a.experts, generator)
     else:
         cells = balanced_boxes(voxels[:, :_CUT_BY].cpu(), sampler.lengths, a.experts)
     optimizer = torch.optim.Adam(model.gate_parameters(), lr=RATE, betas=(0.9, 0.99), fused=True)
@@ -55,17 +55,15 @@ def pretrain_gate(model: MoEINR, sampler: VoxelSampler, generator: torch.Generat
             optimizer.zero_grad()
 
 
-def random_cells(
-    axes: int, count: int, generator: torch.Generator, device: torch.device | None = None
-) -> Cells:
-    """A grid of cells with a random number below ``count`` each, as many of one as of another, for
-    coordinates on that device."""
+def random_cells(axes: int, count: int, generator: torch.Generator) -> Cells:
+    """A grid of cells with a random number below ``count`` each, as many of one as of another."""
     side = int(_CELLS ** (1 / axes) + 1e-9)
-    pattern = (torch.randperm(side**axes, generator=generator) % count).to(device)
+    pattern = torch.randperm(side**axes, generator=generator) % count
 
     def cells(coordinates: Tensor) -> Tensor:
         places = ((coordinates + 1) * (side / 2)).long().clamp_(max=side - 1)
-        return pattern[sum(place * side**axis for axis, place in enumerate(places))]
+        numbers = sum(place * side**axis for axis, place in enumerate(places))
+        return pattern.to(coordinates.device)[numbers]
 
     return cells
 
