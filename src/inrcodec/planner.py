@@ -31,10 +31,10 @@ _ENCODER_SHAPES = ((12, 2, 1.0), (0, 1, 0.7))
 first layer has more frequencies; many experts see few voxels each, and are better off sharing more
 (docs/design.md, "What experts share")."""
 
-_WEIGHTS_OF_AN_EXPERT = 6_000
+_WEIGHTS_OF_AN_EXPERT = ((250_000, 10_000), (0, 6_000))
 _LEAST_WEIGHTS_OF_A_MIXTURE = 12_000
-"""Experts stay of one size, and with the budget their number grows; below this a single network is
-as good (docs/design.md, "Number of experts")."""
+"""With the budget, which the first are weights of, it is the number of experts that grows more than
+their size; below this a single network is as good (docs/design.md, "Number of experts")."""
 
 _GATE_WIDTH = 16
 """Of MoEC's gate, which has one layer of its own."""
@@ -144,7 +144,9 @@ _LEAST_BATCH = 4096
 _WANTED_STEPS = 400
 _FEWEST_STEPS = 200
 _TUNING_SHARE = 1 / 32
-_FEWEST_TUNING_STEPS = 150
+_WANTED_TUNING_STEPS = 150
+_LARGEST_TUNING_SHARE = 1 / 15
+"""Of the fit's work, for each of the five tunings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +173,11 @@ def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effo
     batch = max(batch, _VOXELS_OF_A_PATH * a.paths)
     # A large network gets smaller batches before it gets too few steps.
     batch = min(batch, max(int((work / _WANTED_STEPS - overhead) / cost), _LEAST_BATCH), voxels)
-    steps = min(work / (cost * batch + overhead), _MOST_EPOCHS * voxels / batch)
-    steps = max(int(steps), _FEWEST_STEPS)
-    return Effort(steps, max(int(steps * _TUNING_SHARE), _FEWEST_TUNING_STEPS), batch)
+    affordable = work / (cost * batch + overhead)
+    steps = max(int(min(affordable, _MOST_EPOCHS * voxels / batch)), _FEWEST_STEPS)
+    tuning_steps = max(int(steps * _TUNING_SHARE), _WANTED_TUNING_STEPS)
+    most = int(max(affordable, steps) * _LARGEST_TUNING_SHARE)
+    return Effort(steps, min(tuning_steps, most), batch)
 
 
 def _hidden_units(architecture: Architecture) -> int:
@@ -254,7 +258,8 @@ def _single(coordinates: int, choice: NetworkChoice, layers: int) -> _Shape:
 def _experts(network_bytes: int) -> int:
     """The power of two, at least 2, that makes experts of about `_WEIGHTS_OF_AN_EXPERT`."""
     weights = network_bytes * 8 / BITS_PER_WEIGHT
-    return max(2, 1 << max(0, round(math.log2(max(weights / _WEIGHTS_OF_AN_EXPERT, 1)))))
+    of_one = next(of_one for least, of_one in _WEIGHTS_OF_AN_EXPERT if weights >= least)
+    return max(2, 1 << max(0, round(math.log2(max(weights / of_one, 1)))))
 
 
 def _mixture(coordinates: int, choice: NetworkChoice, experts: int, layers: int) -> _Shape:

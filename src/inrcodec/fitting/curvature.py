@@ -9,7 +9,7 @@ the weights that it gives to two experts are taken as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby, takewhile
@@ -64,25 +64,36 @@ class FlatWeights:
         self.paths = [[views[step] for step in path] for path in model.paths()]
         self.size = self.layers[-1].stop
         self.heads = [path[-1] for path in self.paths]
+        names = [spec.name.removesuffix(".weight") for spec in model.architecture.tensors[::2]]
+        affines = [model.affines(name) for name in names]
+        # As many numbers as in the file's tensors, in their order.
+        self._parameters = [
+            parameter
+            for group in affines
+            for kind in ([a.weight for a in group], [a.bias for a in group])
+            for parameter in dict.fromkeys(kind)
+        ]
         self._places = self._find_places(views)
+        self._order = self._places.to(self._parameters[0].device)
         sizes = torch.tensor([spec.size for spec in model.architecture.tensors])
         self._owners = torch.arange(len(sizes)).repeat_interleave(sizes)[self._places]
 
     def get(self) -> Tensor:
         """(P,) float32 copy of the weights."""
-        return torch.cat([_joined(*layer.affine.values()) for layer in self.layers])
+        return _joined(self._parameters)[self._order]
 
     def set(self, flat: Tensor) -> None:
         """Write (P,) weights into the model."""
-        for layer in self.layers:
-            weight, bias = layer.affine.values()
-            rows = flat[layer.start : layer.stop].reshape(layer.shape).to(weight.dtype)
-            weight.copy_(rows[:, :-1])
-            bias.copy_(rows[:, -1])
+        everything = _joined(self._parameters)
+        everything[self._order] = flat.to(everything)
+        parts = torch.split(everything, [parameter.numel() for parameter in self._parameters])
+        for parameter, part in zip(self._parameters, parts, strict=True):
+            parameter.detach().copy_(part.view(parameter.shape))
 
     def gradient(self) -> Tensor:
-        """(P,) gradients of the model's parameters."""
-        return torch.cat([_joined(*layer.affine.gradients()) for layer in self.layers])
+        """(P,) gradients of the model's parameters, 0 where no coordinate reached them."""
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
+        return _joined(gradients)[self._order]
 
     def segments(self) -> list[tuple[int, int]]:
         """Starts and stops of the runs of weights that the same paths pass."""
@@ -121,8 +132,8 @@ class FlatWeights:
         return places
 
 
-def _joined(weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.cat([weight, bias[:, None]], dim=1).reshape(-1)
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
 @dataclass(frozen=True, slots=True)

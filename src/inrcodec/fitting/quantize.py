@@ -62,7 +62,7 @@ _MOST_ENTRIES = 1.5e8
 """Bounds the entries of all blocks together, and so their memory."""
 
 _SAMPLES_PER_WEIGHT = 4
-_FEWEST_SAMPLES = 8192
+_FEWEST_SAMPLES = 2048
 _MOST_SAMPLES = 32768
 """Of one path, to the weights of a block."""
 

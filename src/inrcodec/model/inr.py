@@ -26,14 +26,6 @@ class Affine:
         weight, bias = self.weight.detach(), self.bias.detach()
         return (weight, bias) if self.expert is None else (weight[self.expert], bias[self.expert])
 
-    def gradients(self) -> tuple[Tensor, Tensor]:
-        """Those of `values`; zeros where no coordinate has reached the layer."""
-        if self.weight.grad is None or self.bias.grad is None:
-            weight, bias = self.values()
-            return torch.zeros_like(weight), torch.zeros_like(bias)
-        weight, bias = self.weight.grad, self.bias.grad
-        return (weight, bias) if self.expert is None else (weight[self.expert], bias[self.expert])
-
 
 class INR(nn.Module, ABC):
     """Implicit neural representation of one volume.
