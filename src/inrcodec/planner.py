@@ -115,7 +115,7 @@ _WORK = {Preset.FAST: 0.8e12, Preset.MEDIUM: 4.4e12, Preset.SLOW: 20e12}
 """Products of a weight with a voxel, forward, that a fit may take: about 1, 4 and 20 minutes on two
 cores for a volume of 256^3 voxels, quantization included."""
 
-_MOST_EPOCHS = 400
+_MOST_EPOCHS = 1600
 """Bounds the fits of tiny volumes."""
 
 _SINE_COST = 10
