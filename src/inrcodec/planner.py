@@ -132,9 +132,10 @@ _NODE_COST = 1.6e6
 _VOXELS_FOR_ROOT_OF_WEIGHTS = 70
 """Voxels of a batch to the root of the weights (docs/design.md, "Small batches, many steps")."""
 
-_VOXELS_OF_A_PATH = 1024
-"""Of a batch, at the least, to each expert or leaf: with fewer its directions are noise
-(docs/design.md, "Many experts need large batches")."""
+_VOXELS_OF_AN_EXPERT = 1024
+_VOXELS_OF_A_LEAF = 512
+"""Of a batch, at the least: with fewer its directions are noise (docs/design.md, "Many experts need
+large batches")."""
 
 _LARGEST_BATCH = 16384
 """Of one path, or a few."""
@@ -164,13 +165,15 @@ def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effo
     a, work = architecture, _WORK[preset]
     overhead = _STEP_COST + _UPDATE_COST * a.parameters
     cost: float = a.active_parameters + _SINE_COST * _hidden_units(a)
+    of_a_path = _VOXELS_OF_A_LEAF
     if isinstance(a, Mixture):
+        of_a_path = _VOXELS_OF_AN_EXPERT
         cost += _ROUTING_COST + _ROUTING_COST_OF_AN_EXPERT * a.experts
     elif a.leaves > 1:
         overhead += _NODE_COST * sum(level.layers * len(level.widths) for level in a.levels)
     batch = int(_VOXELS_FOR_ROOT_OF_WEIGHTS * math.sqrt(a.parameters))
     batch = min(max(batch, _SMALLEST_BATCH), _LARGEST_BATCH)
-    batch = max(batch, _VOXELS_OF_A_PATH * a.paths)
+    batch = max(batch, of_a_path * a.paths)
     # A large network gets smaller batches before it gets too few steps.
     batch = min(batch, max(int((work / _WANTED_STEPS - overhead) / cost), _LEAST_BATCH), voxels)
     affordable = work / (cost * batch + overhead)

@@ -47,6 +47,10 @@ class Peer(ABC):
     def version(self) -> str:
         """Its version, and that of the program or package it comes in."""
 
+    def coarsest_for(self, stack: FloatArray) -> float:
+        """`coarsest`, where it does not depend on the stack."""
+        return self.coarsest
+
     @abstractmethod
     def encode(self, stack: FloatArray, parameter: float) -> bytes:
         """The bytes that `decode` needs. Raises `PeerError` or RuntimeError where it fails."""
@@ -146,8 +150,9 @@ class _StackSearch:
         begin = time.perf_counter()
         low = way(stack, factor).clip(0, 1)
         self.seconds = time.perf_counter() - begin
+        coarsest = peer.coarsest_for(low)
         self.rate = RateSearch(
-            lambda parameter: peer.encode(low, parameter), peer.coarsest, peer.finest, 2 * low.size
+            lambda parameter: peer.encode(low, parameter), coarsest, peer.finest, 2 * low.size
         )
 
     def decode(self, data: bytes) -> FloatArray:

@@ -14,12 +14,15 @@ from inrcodec.bench.codecs.peer import Peer
 from inrcodec.bench.resampling import FloatArray, Shape
 from inrcodec.errors import PeerError
 
+_QUARTERS = 12
+"""Errors that are tried for the smallest file, a quarter of an octave apart."""
+
 
 class Tthresh(Peer):
-    """A root mean square error, of which the parameter is the logarithm to base 2."""
+    """A relative error, of which the parameter is the logarithm to base 2."""
 
     name = "tthresh"
-    settings = "root mean square error searched"
+    settings = "relative error searched"
     coarsest, finest = 0.0, -20.0
 
     def missing(self) -> str | None:
@@ -33,6 +36,12 @@ class Tthresh(Peer):
         assert program is not None
         return f"program of CRC-32 {zlib.crc32(Path(program).read_bytes()):08x}"
 
+    def coarsest_for(self, stack: FloatArray) -> float:
+        """Where the error asked for leaves nothing of the core, files are larger again: factors
+        then cost nothing in comparison."""
+        quarters = range(int(4 * self.coarsest), -_QUARTERS, -1)
+        return min((n / 4 for n in quarters), key=lambda at: len(self.encode(stack, at)))
+
     def encode(self, stack: FloatArray, parameter: float) -> bytes:
         sizes = [str(length) for length in reversed(stack.shape)]
         with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +49,7 @@ class Tthresh(Peer):
             raw.write_bytes(stack.astype("<f4").tobytes())
             # It reads numbers without an exponent only.
             error = f"{2.0**parameter:.10f}"
-            _run("-i", str(raw), "-t", "float", "-s", *sizes, "-r", error, "-c", str(coded))
+            _run("-i", str(raw), "-t", "float", "-s", *sizes, "-e", error, "-c", str(coded))
             return coded.read_bytes()
 
     def decode(self, data: bytes, shape: Shape) -> FloatArray:
