@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from inrcodec.bench import codecs as bench_codecs
 from inrcodec.bench.codecs import all_codecs
 from inrcodec.bench.codecs.peer import SIDE_BYTES, Peer
+from inrcodec.bench.codecs.tthresh import Tthresh
 from inrcodec.bench.folder import write_summary
 from inrcodec.bench.measurement import Measurement, Results, Subject
 from inrcodec.bench.runs import bench, volume_name
@@ -206,6 +207,14 @@ def test_a_volume_of_one_value_is_refused(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.int16), np.eye(4)), tmp_path / "flat.nii")
     with pytest.raises(InputError, match=r"flat\.nii: all voxels have one value"):
         Rounding().open(read_volume(tmp_path / "flat.nii"))
+
+
+def test_tthresh_is_searched_from_its_smallest_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(_: Tthresh, __: NDArray[np.float32], parameter: float) -> bytes:
+        return bytes(9000 if parameter > -1 else round(100 * 2**-parameter))
+
+    monkeypatch.setattr(Tthresh, "encode", encode)
+    assert Tthresh().coarsest_for(np.zeros((4, 4, 4), np.float32)) == -1
 
 
 @pytest.mark.parametrize("text", ["volume,codec\na,b\n", "\x00", "volume\n"])
