@@ -37,8 +37,7 @@ class Tthresh(Peer):
         return f"program of CRC-32 {zlib.crc32(Path(program).read_bytes()):08x}"
 
     def coarsest_for(self, stack: FloatArray) -> float:
-        """Where the error asked for leaves nothing of the core, files are larger again: factors
-        then cost nothing in comparison."""
+        """Where the error asked for leaves nothing of the core, files are larger again."""
         quarters = range(int(4 * self.coarsest), -_QUARTERS, -1)
         return min((n / 4 for n in quarters), key=lambda at: len(self.encode(stack, at)))
 
