@@ -28,6 +28,9 @@ _STEPS_AT_FULL_RATE = 5000
 in a fit of more steps than these Muon's rate goes down by the root, or weights never settle
 (docs/design.md, "Long fits of experts take smaller steps")."""
 
+_LOWEST_SHARE = 0.5
+"""Of the full rate: longer fits gain nothing by less."""
+
 _MOMENTUM = 0.95
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NEWTON_SCHULZ_STEPS = 3
@@ -54,7 +57,8 @@ def muon_rate(paths: int, steps: float) -> float:
     """The rate of Muon for a network of so many paths, in a fit of so many steps."""
     if paths == 1:
         return MUON_RATE
-    return MUON_RATE * min(1.0, math.sqrt(_STEPS_AT_FULL_RATE / steps))
+    share = min(1.0, math.sqrt(_STEPS_AT_FULL_RATE / steps))
+    return MUON_RATE * max(share, _LOWEST_SHARE)
 
 
 class MuonAdam:
