@@ -14,6 +14,7 @@ from inrcodec.planner import (
     Preset,
     plan_architecture,
     plan_effort,
+    plan_network,
     smallest_network_bytes,
 )
 
@@ -134,3 +135,30 @@ def test_presets_differ_in_length_and_work_is_bounded(choice: NetworkChoice) -> 
         assert voxels == sorted(voxels) and voxels[0] < voxels[-1]
         assert all(effort.tuning_steps < effort.fit_steps for effort in efforts)
     assert plan_effort(Preset.FAST, architecture, 500).batch == 500
+
+
+@pytest.mark.parametrize("choice", [ANY, SINGLE, OCTREE, SEVEN, NEURAL])
+def test_a_preset_gets_no_network_too_large_for_its_time(choice: NetworkChoice) -> None:
+    voxels, budget = 1 << 24, 1_000_000
+    largest = plan_architecture(budget, 3, choice)
+    fast = plan_network(Preset.FAST, voxels, budget, 3, choice)
+    assert fast.architecture.parameters < largest.parameters
+    assert fast.most_bytes < budget
+    assert 7 < 8 * fast.most_bytes / fast.architecture.parameters < 9
+    assert plan_effort(Preset.FAST, fast.architecture, voxels).fit_steps >= 1000
+    assert plan_effort(Preset.FAST, largest, voxels).fit_steps < 1000
+
+
+@CHOICES
+def test_small_networks_fill_their_bytes_whatever_the_preset(choice: NetworkChoice) -> None:
+    for budget in (400, 14_000):
+        plan = plan_network(Preset.FAST, 1 << 24, budget, 3, choice, importance)
+        assert plan.architecture == plan_architecture(budget, 3, choice, importance)
+        assert plan.most_bytes == budget
+
+
+def test_what_is_slow_at_any_size_gets_its_bytes() -> None:
+    choice = NetworkChoice(Partition.MOEC, experts=256)
+    plan = plan_network(Preset.FAST, 1 << 24, 30_000, 3, choice)
+    assert plan.architecture == plan_architecture(30_000, 3, choice)
+    assert plan.most_bytes == 30_000

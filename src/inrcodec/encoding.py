@@ -38,8 +38,8 @@ from inrcodec.planner import (
     Effort,
     NetworkChoice,
     Preset,
-    plan_architecture,
     plan_effort,
+    plan_network,
     smallest_network_bytes,
 )
 from inrcodec.progress import OnProgress, Progress
@@ -67,15 +67,19 @@ class EncodeReport(FileSize):
     quality: Quality
     seconds: dict[str, float]
     """An entry a stage."""
+    short_of_time: bool
+    """Whether there are bytes left because the preset has no time for a larger network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A network, the room it was planned for, and its weights before any quantization."""
+    """A network, and its weights before any quantization."""
 
     model: INR
     sampler: VoxelSampler
     effort: Effort
+    most_bytes: int
+    """That are worth its while."""
     weights: dict[str, Tensor]
 
 
@@ -153,12 +157,15 @@ class Encoding:
         if self._values is None:
             self._values = normalize(self.volume.data, header)
         values = self._values
-        architecture = plan_architecture(
+        plan = plan_network(
+            preset,
+            header.voxels,
             self._room(budget),
             self._coordinates,
             self._network,
             lambda level: cell_variation(values, header.shape, level),
         )
+        architecture = plan.architecture
         if header.voxels * architecture.active_parameters > DEFAULT_LIMITS.work:
             raise BudgetError(
                 f"{source}: a network of {architecture.parameters} weights for "
@@ -183,15 +190,18 @@ class Encoding:
         )
         self._clock.lap("fit")
         weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return Fitted(model, sampler, effort, weights)
+        return Fitted(model, sampler, effort, plan.most_bytes, weights)
 
     def code(self, fitted: Fitted | None, budget: int, deadline: Deadline) -> Coded:
         """A file of at most ``budget`` bytes, which need not be those of the fit."""
         chunks, header, on_progress = list(self._chunks), self.header, self._on_progress
-        architecture = None
+        architecture, short_of_time = None, False
         if fitted is not None:
             fitted.model.load_state_dict(fitted.weights)
-            quantized = _quantize(fitted, self._room(budget), deadline, on_progress)
+            room = self._room(budget)
+            short_of_time = fitted.most_bytes < room
+            most = min(fitted.most_bytes, room)
+            quantized = _quantize(fitted, most, deadline, on_progress)
             architecture = quantized.architecture
             chunks[2] = Chunk(ChunkType.NETWORK, encode_network(quantized))
             self._clock.lap("quantize")
@@ -214,6 +224,7 @@ class Encoding:
             architecture=architecture,
             quality=quality,
             seconds=dict(self._clock.seconds),
+            short_of_time=short_of_time,
         )
         return Coded(data, decoded, report)
 

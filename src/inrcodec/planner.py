@@ -22,6 +22,9 @@ from inrcodec.errors import BudgetError
 
 BITS_PER_WEIGHT = 5.3
 """Where rounding error and a smaller network cost the same (docs/design.md, "Bits a weight")."""
+_FINEST = 8 / BITS_PER_WEIGHT
+"""Bytes that are worth spending on a network whose size does not follow from them, to its planned
+ones: more bits a weight say nothing new."""
 
 _DEPTHS = ((800, 6), (300, 5), (120, 4), (0, 2))
 """Hidden layers by number of weights: deep networks need some width to work with."""
@@ -142,6 +145,10 @@ _LARGEST_BATCH = 16384
 _SMALLEST_BATCH = 8192
 """Smaller ones save no time where two threads share them out."""
 _LEAST_BATCH = 4096
+_ENOUGH_STEPS = 1000
+"""With fewer a smaller network is better, or as good (docs/design.md, "Too large for the time")."""
+_SMALLER = 0.9
+
 _WANTED_STEPS = 400
 _FEWEST_STEPS = 200
 _TUNING_SHARE = 1 / 32
@@ -190,6 +197,41 @@ def _hidden_units(architecture: Architecture) -> int:
         return sum(level.layers * max(level.widths) for level in a.levels)
     stacks = (a.encoder, a.gate.encoder, *[a.expert] * a.gate.active)
     return sum(stack.layers * stack.width for stack in stacks)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A network, and the most bytes that are worth its while."""
+
+    architecture: Architecture
+    most_bytes: int
+
+
+def plan_network(
+    preset: Preset,
+    voxels: int,
+    network_bytes: int,
+    coordinates: int,
+    choice: NetworkChoice,
+    importance: Importance | None = None,
+) -> Plan:
+    """The network of `plan_architecture` for ``network_bytes``, or a smaller one where the preset's
+    time would leave that fewer than `_ENOUGH_STEPS`. Raises `BudgetError` as that does."""
+
+    def of_size(size: int) -> Plan:
+        architecture = plan_architecture(size, coordinates, choice, importance)
+        worth = network_bytes if size == network_bytes else int(size * _FINEST)
+        return Plan(architecture, min(worth, network_bytes))
+
+    largest = plan = of_size(network_bytes)
+    size = network_bytes
+    while plan_effort(preset, plan.architecture, voxels).fit_steps < _ENOUGH_STEPS:
+        size = int(size * _SMALLER)
+        try:
+            plan = of_size(size)
+        except BudgetError:
+            return largest  # a choice that is slow at any size
+    return plan
 
 
 def plan_architecture(

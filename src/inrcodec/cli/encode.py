@@ -281,6 +281,12 @@ def encode(
                 "nearest",
                 err=True,
             )
+        if found.short_of_time and psnr is None and not quiet:
+            click.echo(
+                f"inrcodec: smaller than asked for: --preset {preset} has no time for a larger "
+                "network, a slower one has",
+                err=True,
+            )
         if checkpoint is not None:
             remove_checkpoint(checkpoint)
         if report is not None:
@@ -377,6 +383,7 @@ def _report_dict(output: Path, report: EncodeReport) -> dict[str, Any]:
         "bits_per_weight": report.bits_per_weight,
         "chunks": report.chunk_bytes,
         "seconds": report.seconds,
+        "short_of_time": report.short_of_time,
     }
 
 
