@@ -176,10 +176,26 @@ def test_orthogonalize_brings_singular_values_near_one() -> None:
 
 
 def test_the_more_steps_the_smaller_they_are_down_to_half() -> None:
-    assert muon_rate(4, 1.0) == muon_rate(4, 4999) == MUON_RATE
-    assert muon_rate(4, 10_000) == pytest.approx(MUON_RATE / math.sqrt(2))
+    assert muon_rate(4, 1.0) == muon_rate(4, 2499) == MUON_RATE
+    assert muon_rate(4, 5000) == pytest.approx(MUON_RATE / math.sqrt(2))
     assert muon_rate(4, 100_000) == MUON_RATE / 2
     assert muon_rate(1, 100_000) == MUON_RATE
+
+
+def test_matrices_that_learn_nothing_shrink_and_all_else_stays() -> None:
+    model = model_of(MOEC)
+    optimizer = MuonAdam(model, 1.0)
+    optimizer.set_rates(1.0, 1e-2)
+    first, *hidden = model.hidden_layers()
+    before = [parameter.detach().clone() for parameter in (first.weight, hidden[0].bias)]
+    matrices = [layer.weight.detach().clone() for layer in hidden]
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for kept, now in zip(before, (first.weight, hidden[0].bias), strict=True):
+        assert torch.equal(kept, now)
+    for matrix, layer in zip(matrices, hidden, strict=True):
+        torch.testing.assert_close(layer.weight.detach(), matrix * (1 - 1e-3))
 
 
 @pytest.mark.parametrize(("limited", "expected"), [(False, 1000), (True, 250)])

@@ -23,13 +23,17 @@ GATE_RATE = 6e-3
 DECODER_RATE = 1.5e-2
 """In standard deviations of the volume's values: the decoder's weights are in units of them."""
 
-_STEPS_AT_FULL_RATE = 5000
+_STEPS_AT_FULL_RATE = 2500
 """Where networks share a volume out, each sees a part of every batch, and has noisier directions:
-in a fit of more steps than these Muon's rate goes down by the root, or weights never settle
-(docs/design.md, "Long fits of experts take smaller steps")."""
+in a fit of more steps than these Muon's rate goes down by the root (docs/design.md, "Long fits of
+experts take smaller steps")."""
 
 _LOWEST_SHARE = 0.5
 """Of the full rate: longer fits gain nothing by less."""
+
+_DECAY = 0.1
+"""Of matrices, times the rate, each step: noise makes them grow for as long as a fit goes on, until
+what they describe is noise too (docs/design.md, "Weights that grow")."""
 
 _MOMENTUM = 0.95
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -133,7 +137,7 @@ class MuonAdam:
             for parameter in parameters:
                 count = parameter.numel() // shape.numel()
                 part = update[start : start + count].reshape(parameter.shape)
-                parameter.sub_(part * self._muon)
+                parameter.mul_(1 - _DECAY * self._muon).sub_(part * self._muon)
                 start += count
 
 
