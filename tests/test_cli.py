@@ -23,10 +23,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import inrcodec
-from inrcodec import errors
+from inrcodec import encoding, errors
 from inrcodec.cli import main
 from inrcodec.cli.errors import cli_errors
 from inrcodec.info import read_info
+from inrcodec.planner import NetworkChoice, Plan, plan_architecture
 
 DOCS = Path(__file__).parents[1] / "docs" / "cli.md"
 
@@ -164,6 +165,22 @@ def test_encode_tells_what_a_limited_search_missed(here: Path) -> None:
     assert result.exit_code == 0
     assert "inrcodec: 120 dB were not reached in 0.01 minutes" in result.stderr
     assert (here / "scan.moec").stat().st_size <= 400
+
+
+@pytest.mark.usefixtures("short_fit")
+def test_encode_tells_that_the_preset_has_no_time_for_more(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Plan(plan_architecture(300, 3, NetworkChoice()), 400)
+    monkeypatch.setattr(encoding, "plan_network", lambda *_: small)
+    options = ("encode", "scan.nii.gz", "--bytes", "2000", "--preset", "fast", "--force")
+    result = run(*options)
+    assert result.exit_code == 0
+    assert "inrcodec: smaller than asked for: --preset fast has no time" in result.stderr
+    assert (here / "scan.moec").stat().st_size < 600
+    result = run(*options, "--json", "--quiet")
+    assert result.stderr == ""
+    assert json.loads(result.stdout)["short_of_time"] is True
 
 
 def test_a_size_that_only_a_file_without_geometry_has(here: Path) -> None:

@@ -21,7 +21,7 @@ from inrcodec.encoder import EncodeReport, Target, encode_file, encode_volume
 from inrcodec.errors import BitstreamError, BudgetError, DeviceError, InrcodecError, OutputError
 from inrcodec.fitting import deadline
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.planner import Allocation, Effort, NetworkChoice, Preset
+from inrcodec.planner import Allocation, Effort, NetworkChoice, Plan, Preset, plan_architecture
 from inrcodec.progress import Progress
 from inrcodec.volume.intensity import denormalize, normalize
 from inrcodec.volume.nifti import read_nifti
@@ -105,6 +105,22 @@ def test_every_shape(tmp_path: Path, shape: tuple[int, ...], network: NetworkCho
     assert isinstance(report.architecture, Mixture) == (network is MIXTURE)
     assert len(encoded) <= 300
     assert report.quality.psnr_range > 10
+
+
+def test_bytes_beyond_the_presets_time_are_left_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Plan(plan_architecture(400, 3, SINGLE), 600)
+    monkeypatch.setattr(encoding, "plan_network", lambda *_: small)
+    data, target = pattern((20, 18, 16)), Target(file_bytes=2000)
+    encoded, report, _ = round_trip(tmp_path, data, target=target)
+    assert report.short_of_time
+    assert 500 < len(encoded) < 700
+    monkeypatch.undo()
+    monkeypatch.setattr(encoding, "plan_effort", lambda *_: Effort(60, 4, 2048))
+    encoded, report, _ = round_trip(tmp_path, data, target=target)
+    assert not report.short_of_time
+    assert 1800 < len(encoded) <= 2000
 
 
 @pytest.mark.parametrize("name", FAMILY)
