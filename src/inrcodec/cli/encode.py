@@ -284,7 +284,7 @@ def encode(
         if found.short_of_time and psnr is None and not quiet:
             click.echo(
                 f"inrcodec: smaller than asked for: --preset {preset} has no time for a larger "
-                "network, a slower one has",
+                "network",
                 err=True,
             )
         if checkpoint is not None:
