@@ -10,7 +10,6 @@ for in --data, by default the folder in INRCODEC_DATA or ../shared/data.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import statistics
 import time
@@ -24,7 +23,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from measuring import Problem, add_data_option, path_of
+from measuring import Problem, add_data_option, append, lines, path_of
 from torch import Tensor
 
 from inrcodec import planner
@@ -296,7 +295,7 @@ def main() -> None:
                 problem = problem or Problem(path_of(name, options.data))
                 coded = row.coded and not options.float
                 found = measured(row, problem, options.ratio, options.seconds, seed, coded)
-                append(options.out, key | found)
+                append(options.out, key | found, COLUMNS)
     found = lines(options.out)
     for ratio, seconds in dict.fromkeys((m["ratio"], m["seconds"]) for m in found):
         same = [m for m in found if (m["ratio"], m["seconds"]) == (ratio, seconds)]
@@ -304,22 +303,6 @@ def main() -> None:
             if filled := [m for m in same if m[column]]:
                 print(f"\n{ratio}x, {seconds} s, {column} dB:\n")
                 print_table(filled, column)
-
-
-def lines(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, line: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(line)
 
 
 def print_table(measurements: list[dict[str, str]], column: str) -> None:

@@ -1,9 +1,12 @@
-"""What the benchmarks of single stages share: a volume to fit, and a network's quality on it."""
+"""What the benchmarks of single stages share: a volume to fit, a network's quality on it, and files
+of results, a line each, to which a command adds what is not there yet."""
 
 from __future__ import annotations
 
+import csv
 import os
 from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -66,3 +69,19 @@ def path_of(name: str, data: Path) -> Path:
     if not found:
         raise SystemExit(f"{data}: has no volume {name}: set INRCODEC_DATA, or use --data")
     return found[0]
+
+
+def lines(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def append(path: Path, line: Mapping[str, object], columns: Sequence[str]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(line)

@@ -47,7 +47,7 @@ def write_plots(rows: Sequence[Measurement], folder: Path) -> list[Path]:
     for name, measured in volumes.items():
         figure = Figure(figsize=_PANEL, layout="constrained")
         _draw(figure.subplots(), name, measured)
-        written += _save(figure, folder, name)
+        written += save_figure(figure, folder, name)
     if len(volumes) > 1:
         columns = min(_COLUMNS, len(volumes))
         lines = -(-len(volumes) // columns)
@@ -55,7 +55,7 @@ def write_plots(rows: Sequence[Measurement], folder: Path) -> list[Path]:
         figure = Figure(figsize=size, layout="constrained")
         for number, (name, measured) in enumerate(volumes.items(), 1):
             _draw(figure.add_subplot(lines, columns, number), name, measured)
-        written += _save(figure, folder, "all")
+        written += save_figure(figure, folder, "all")
     return written
 
 
@@ -132,7 +132,8 @@ def _label(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
         )
 
 
-def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write ``name`` as SVG and PNG; returns both paths."""
     from matplotlib import rc_context
 
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
