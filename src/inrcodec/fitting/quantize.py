@@ -38,7 +38,7 @@ from inrcodec.quantization import (
 
 ROUNDS = 6
 TRIMMED_ROUNDS = 2
-TUNING_RATE = 4e-4
+TUNING_RATE = 2e-4
 """Adam's rate for the free weights, in turns."""
 
 _FILL = 0.992
@@ -48,7 +48,10 @@ target")."""
 
 _FILL_PASSES = 3
 _ATTEMPTS = 3
-_DAMPING = 1e-4
+_DAMPING = 3e-2
+"""Of a block's mean diagonal. Without it errors go to weights that hardly act, which are far from
+where the matrix holds before they make up for them (docs/design.md, "Damped compensation")."""
+
 _GATE_LEVELS = (("gate.encoder.0.", 128.0), ("gate.encoder.", 48.0), ("gate.", 24.0))
 """Steps to one root mean square of a gate's tensor, by its name: fine, since a gate's errors move
 borders, and finest where they are phases that later layers multiply. With 24 throughout, 6 % of the
