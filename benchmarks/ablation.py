@@ -23,7 +23,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from measuring import Problem, add_data_option, append, lines, path_of
+from measuring import Problem, add_data_option, append, is_known, lines, path_of
 from torch import Tensor
 
 from inrcodec import planner
@@ -289,8 +289,8 @@ def main() -> None:
             for row in ROWS:
                 own = name, options.ratio, options.seconds, seed, row.name
                 key = dict(zip(KEY, map(str, own), strict=True))
-                known = [{k: line[k] for k in KEY} for line in lines(options.out)]
-                if key in known or (options.rows and row.name not in options.rows.split(";")):
+                unwanted = options.rows and row.name not in options.rows.split(";")
+                if unwanted or is_known(options.out, key):
                     continue
                 problem = problem or Problem(path_of(name, options.data))
                 coded = row.coded and not options.float

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import zstandard
-from measuring import Problem, add_data_option, append, lines, path_of
+from measuring import Problem, add_data_option, append, is_known, lines, path_of
 
 from inrcodec import planner
 from inrcodec.bench.plot import save_figure
@@ -47,27 +47,26 @@ def main() -> None:
         "volumes", nargs="*", default=["ct_head", "mr_t1_brain_crop", "mr_t2_brain"]
     )
     parser.add_argument("--ratios", default="1024,6000")
-    parser.add_argument("--bits", default="4.5,5.3,6.0,7.0")
+    parser.add_argument("--bits", default="4.5,5.3,6,7")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default="docs/benchmarks/bits.csv")
     add_data_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for name in options.volumes:
-        for ratio in options.ratios.split(","):
-            for bits in options.bits.split(","):
-                key = dict(zip(KEY, (name, ratio, bits), strict=True))
-                if key in [{k: line[k] for k in KEY} for line in lines(options.out)]:
-                    continue
-                found = measured(path_of(name, options.data), int(ratio), float(bits))
-                append(options.out, key | found, COLUMNS)
+        problem = None
+        for ratio in map(int, options.ratios.split(",")):
+            for bits in map(float, options.bits.split(",")):
+                key = dict(zip(KEY, (name, str(ratio), str(bits)), strict=True))
+                if not is_known(options.out, key):
+                    problem = problem or Problem(path_of(name, options.data))
+                    append(options.out, key | measured(problem, ratio, bits), COLUMNS)
     print_table(lines(options.out))
     draw(lines(options.out), options.out.parent)
 
 
-def measured(path: Path, ratio: int, bits: float) -> dict[str, Any]:
+def measured(problem: Problem, ratio: int, bits: float) -> dict[str, Any]:
     """The rest of the columns, by the preset ``fast``'s effort."""
-    problem = Problem(path)
     room = problem.room(ratio)
     planner.BITS_PER_WEIGHT = bits
     architecture = planner.plan_architecture(room, problem.coordinates, planner.NetworkChoice())
@@ -137,8 +136,8 @@ def print_table(measurements: Sequence[dict[str, str]]) -> None:
         cells = (
             m["volume"], m["ratio"], m["weights"], f"{float(m['float']):.2f}",
             f"{float(m['file']):.2f}", f"{float(m['float']) - float(m['file']):.2f}",
-            "" if anchored is None else f"{anchored:+.2f}", m["bytes"], f"{spent(m):.2f}",
-            m["huffman"], m["zstandard"],
+            "" if anchored is None else f"{round(anchored, 2) + 0.0:+.2f}",
+            m["bytes"], f"{spent(m):.2f}", m["huffman"], m["zstandard"],
         )  # fmt: skip
         print("|", " | ".join(cells), "|")
 

@@ -78,6 +78,11 @@ def lines(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def is_known(path: Path, key: Mapping[str, str]) -> bool:
+    """Whether a line has all of these."""
+    return any(key.items() <= line.items() for line in lines(path))
+
+
 def append(path: Path, line: Mapping[str, object], columns: Sequence[str]) -> None:
     new = not path.exists()
     with path.open("a", newline="") as file:
