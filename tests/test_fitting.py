@@ -25,7 +25,7 @@ from inrcodec.fitting.optimizer import MUON_RATE, MuonAdam, muon_rate, orthogona
 from inrcodec.fitting.padding import padded
 from inrcodec.fitting.pretraining import balanced_boxes, pretrain_gate, random_cells
 from inrcodec.fitting.quantize import quantize, quantize_gate
-from inrcodec.fitting.rounding import Plan, error_spread, round_weights
+from inrcodec.fitting.rounding import DAMPING, Plan, error_spread, round_weights
 from inrcodec.fitting.routing import (
     CAPACITY,
     balancing_loss,
@@ -510,12 +510,23 @@ def _positive_definite(size: int) -> Tensor:
     return root @ root.T / size + 0.01 * torch.eye(size)
 
 
-def test_spread_is_the_cholesky_factor_of_the_inverse() -> None:
+def test_spread_is_the_cholesky_factor_of_the_damped_inverse() -> None:
     matrix = _positive_definite(12)
     upper = error_spread(matrix, 12)
     assert torch.equal(upper, upper.triu())
     assert torch.allclose(error_spread(matrix, 5), upper[:5])
-    assert torch.allclose(upper.T @ upper, torch.linalg.inv(matrix))
+    damped = matrix + DAMPING * matrix.diagonal().mean() * torch.eye(12)
+    assert torch.allclose(upper.T @ upper, torch.linalg.inv(damped))
+
+
+def test_a_weight_that_hardly_acts_takes_little_of_anothers_error() -> None:
+    """It would have to move 99 times as far."""
+    matrix = torch.tensor([[1.0, 0.0099], [0.0099, 0.0001]], dtype=torch.float64)
+    plan = Plan(torch.arange(2), 1, error_spread(matrix, 1))
+    weights = torch.tensor([0.4, 0.0], dtype=torch.float64)
+    first, second = round_weights(weights, torch.ones_like(weights), [plan], None).tolist()
+    assert first == 0
+    assert 0 < second < 0.4
 
 
 def test_rounding_with_compensation_beats_rounding_to_nearest() -> None:

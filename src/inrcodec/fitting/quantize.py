@@ -48,10 +48,6 @@ target")."""
 
 _FILL_PASSES = 3
 _ATTEMPTS = 3
-_DAMPING = 3e-2
-"""Of a block's mean diagonal. Without it errors go to weights that hardly act, which are far from
-where the matrix holds before they make up for them (docs/design.md, "Damped compensation")."""
-
 _GATE_LEVELS = (("gate.encoder.0.", 128.0), ("gate.encoder.", 48.0), ("gate.", 24.0))
 """Steps to one root mean square of a gate's tensor, by its name: fine, since a gate's errors move
 borders, and finest where they are phases that later layers multiply. With 24 throughout, 6 % of the
@@ -226,7 +222,6 @@ class _Quantizer:
             order = rank.masked_fill(~free[group], -1.0).argsort(descending=True)
             order = order[: int(free[group].sum())]
             ordered = matrix[order[:, None], order].double()
-            ordered.diagonal().add_(_DAMPING * ordered.diagonal().mean() + 1e-30)
             return Plan(group[order], count, error_spread(ordered, count))
 
         with single_threads(torch.get_num_threads()) as pool:

@@ -14,6 +14,10 @@ from torch import Tensor
 
 from inrcodec.quantization import MAX_MAGNITUDE
 
+DAMPING = 3e-2
+"""Of the mean diagonal. Without it errors go to weights that hardly act, which are far from where
+the matrix holds before they make up for them (docs/design.md, "Damped compensation")."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -39,14 +43,16 @@ class Rate:
 
 def error_spread(matrix: Tensor, count: int) -> Tensor:
     """The first ``count`` rows of the upper Cholesky factor U of the inverse of a (B, B)
-    positive-definite H, with U' U = inv(H).
+    positive-definite H, `DAMPING` added to its diagonal, with U' U = inv(H).
 
     From H = R R' with R upper triangular (Cholesky of H read backwards) follows U = inv(R).
     """
-    lower, failed = torch.linalg.cholesky_ex(matrix.flip(0, 1))
+    backwards = matrix.flip(0, 1)
+    backwards.diagonal().add_(DAMPING * matrix.diagonal().mean() + 1e-30)
+    lower, failed = torch.linalg.cholesky_ex(backwards)
     if failed:
         # Samples too few or weights without effect: fall back on each weight's own error.
-        return torch.diag(matrix.diagonal().rsqrt())[:count]
+        return torch.diag(backwards.diagonal().flip(0).rsqrt())[:count]
     rows = torch.zeros(count, len(matrix), dtype=matrix.dtype)
     rows[:, len(matrix) - count :] = torch.eye(count, dtype=matrix.dtype)
     found: Tensor = torch.linalg.solve_triangular(lower, rows, upper=False, left=False)
