@@ -10,17 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inrcodec.fitting.importance import ImportanceMap
 from inrcodec.model.grid import Grid
 from inrcodec.model.statistics import VolumeStatistics
-
-_FLOOR = 0.5
-"""A voxel of average value is drawn as often as one this many standard deviations away from it."""
 
 _POOL = 1 << 22
 _PASSES = 8
 """Times that a pool is gone through: to fill one takes as long as some hundred small steps."""
 
-_SLAB = 1 << 22
 _DRAWS_PER_VOXEL = 16
 
 
@@ -36,14 +33,12 @@ class Batch(NamedTuple):
 
 
 class VoxelSampler:
-    """Draws voxels in proportion to ``floor + |value - mean|``, reproducibly from a seed.
+    """Draws voxels in proportion to an `ImportanceMap`, reproducibly from a seed.
 
-    Importance sampling: a few bright voxels carry most of the gradient in volumes with a long
-    tail, and uniform batches meet them too seldom to steer by. The voxels of one pool are
-    stratified over the volume, so that they repeat as little as possible; batches are neighbours in
-    the shuffled pool, which costs no gathering. The random numbers come from the CPU, so that the
-    same seed means the same voxels on every device; each pool has a seed of its own, so that
-    `skip` need not draw those before.
+    The voxels of one pool are stratified over the volume, so that they repeat as little as
+    possible; batches are neighbours in the shuffled pool, which costs no gathering. The random
+    numbers come from the CPU, so that the same seed means the same voxels on every device; each
+    pool has a seed of its own, so that `skip` need not draw those before.
 
     values: (voxels,) float32 in -1..1, not all equal, first axis fastest.
     """
@@ -58,8 +53,7 @@ class VoxelSampler:
         self._grid = Grid(shape, device)
         self._values = torch.from_numpy(values).to(device)
         self._seed = seed
-        self._slabs = torch.split(self._values, _SLAB)
-        self._totals = [float(self._importance(slab).sum()) for slab in self._slabs]
+        self._importance = ImportanceMap(values, shape, device)
         self._size = min(_POOL, _DRAWS_PER_VOXEL * len(values))
         self._pool: Batch | None = None
         self._pass = 0
@@ -108,36 +102,15 @@ class VoxelSampler:
         self._next = (last + 1) * count
         self._pool = None
 
-    def _importance(self, values: Tensor) -> Tensor:
-        look = self.statistics
-        return (values - look.mean).abs().double() + _FLOOR * look.deviation
-
     def _fill(self, index: int) -> Batch:
         """One draw from each of equal shares of the total importance, shuffled."""
-        size, device = self._size, self._grid.device
-        share = sum(self._totals) / size
-        draws, order = self._random_numbers(index)
-        draws = draws.to(device)
-        draws.add_(torch.arange(size, device=device)).mul_(share)
-        ends = torch.tensor(self._totals, dtype=torch.float64).cumsum(0)
-        bounds = torch.searchsorted(draws, ends.to(device))
-        bounds[-1] = size  # rounding must not lose the last draw
-        counts = bounds.diff(prepend=bounds.new_zeros(1)).tolist()
-        numbers, start, offset = [], 0, 0.0
-        for slab, end, inside in zip(
-            self._slabs, ends.tolist(), torch.split(draws, counts), strict=True
-        ):
-            running = self._importance(slab).cumsum(0)
-            found = torch.searchsorted(running, inside - offset, right=True)
-            numbers.append(found.clamp_(max=len(slab) - 1).add_(start))
-            start, offset = start + len(slab), end
-        # Numbers of 32 bits, where they suffice, are divided and gathered twice as fast.
-        dtype = torch.int32 if self._grid.voxels < 1 << 31 else torch.int64
-        number = torch.cat(numbers).to(dtype)
-        number = number[order.to(device)]
-        target = self._values[number]
-        weight = (share * size / len(self._values)) / self._importance(target)
-        return Batch(self._grid.at(number), target, weight.float())
+        size, device = self._size, self.device
+        shares, order = self._random_numbers(index)
+        shares = shares.to(device).add_(torch.arange(size, device=device)).div_(size)
+        number, weight = self._importance.at(shares)
+        order = order.to(device)
+        number, weight = number[order], weight[order]
+        return Batch(self._grid.at(number), self._values[number], weight)
 
     def _random_numbers(self, index: int) -> tuple[Tensor, Tensor]:
         """Those of a pool: where to draw, and in what order."""
