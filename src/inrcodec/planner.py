@@ -132,15 +132,15 @@ _UPDATE_COST = 600
 _NODE_COST = 1.6e6
 """What each weight and each layer of each node of an octree adds to that."""
 
-_VOXELS_FOR_ROOT_OF_WEIGHTS = 70
+_VOXELS_FOR_ROOT_OF_WEIGHTS = 44
 """Voxels of a batch to the root of the weights (docs/design.md, "Small batches, many steps")."""
 
-_VOXELS_OF_AN_EXPERT = 1024
+_VOXELS_OF_AN_EXPERT = 640
 _VOXELS_OF_A_LEAF = 512
 """Of a batch, at the least: with fewer its directions are noise (docs/design.md, "Many experts need
 large batches")."""
 
-_LARGEST_BATCH = 16384
+_LARGEST_BATCH = 10240
 """Of one path, or a few."""
 _SMALLEST_BATCH = 8192
 """Smaller ones save no time where two threads share them out."""

@@ -17,7 +17,7 @@ from inrcodec.device import ShareOut
 from inrcodec.fitting.padding import padded
 from inrcodec.model.inr import INR
 
-MUON_RATE = 6e-3
+MUON_RATE = 8e-3
 ADAM_RATE = 1.4e-2
 GATE_RATE = 6e-3
 DECODER_RATE = 1.5e-2
