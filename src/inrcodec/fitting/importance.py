@@ -44,8 +44,8 @@ class ImportanceMap:
     """How often voxels are to be drawn: as much more often as values change more around them.
 
     A network is wrong, and its gradients are noisy, where values change; most voxels of a scan are
-    of air, or of something else that a few steps teach. What voxels are worth is known by cells of two
-    along each axis, so that a draw need not look at every voxel (docs/design.md, "Importance
+    of air, or of something else that a few steps teach. What voxels are worth is known by cells of
+    two along each axis, so that a draw need not look at every voxel (docs/design.md, "Importance
     sampling").
 
     values: (voxels,) float32 in -1..1, first axis fastest, of a volume of that shape.
