@@ -24,7 +24,13 @@ from inrcodec.fitting.optimizer import MUON_RATE, MuonAdam, muon_rate, orthogona
 from inrcodec.fitting.padding import padded
 from inrcodec.fitting.pretraining import balanced_boxes, pretrain_gate, random_cells
 from inrcodec.fitting.quantize import quantize, quantize_gate
-from inrcodec.fitting.rounding import DAMPING, Plan, error_spread, round_weights
+from inrcodec.fitting.rounding import (
+    DAMPING,
+    Plan,
+    error_spread,
+    lasting_error,
+    round_weights,
+)
 from inrcodec.fitting.routing import (
     CAPACITY,
     balancing_loss,
@@ -166,11 +172,11 @@ def test_orthogonalize_brings_singular_values_near_one() -> None:
     assert values.min() > 0.5 and values.max() < 1.3
 
 
-def test_the_more_steps_the_smaller_they_are_down_to_half() -> None:
-    assert muon_rate(4, 1.0) == muon_rate(4, 2499) == MUON_RATE
-    assert muon_rate(4, 5000) == pytest.approx(MUON_RATE / math.sqrt(2))
-    assert muon_rate(4, 100_000) == MUON_RATE / 2
-    assert muon_rate(1, 100_000) == MUON_RATE
+def test_paths_that_see_few_voxels_take_smaller_steps_in_long_fits() -> None:
+    assert muon_rate(512, 1.0) == muon_rate(512, 2499) == MUON_RATE
+    assert muon_rate(512, 5000) == pytest.approx(MUON_RATE / math.sqrt(2))
+    assert muon_rate(512, 100_000) == MUON_RATE / 2
+    assert muon_rate(8192, 100_000) == MUON_RATE
 
 
 def test_matrices_that_learn_nothing_shrink_and_all_else_stays() -> None:
@@ -483,6 +489,7 @@ def test_spread_is_the_cholesky_factor_of_the_damped_inverse() -> None:
     upper = error_spread(matrix, 12)
     assert torch.equal(upper, upper.triu())
     assert torch.allclose(error_spread(matrix, 5), upper[:5])
+    assert torch.allclose(lasting_error(matrix), upper.diagonal() ** -2)
     damped = matrix + DAMPING * matrix.diagonal().mean() * torch.eye(12)
     assert torch.allclose(upper.T @ upper, torch.linalg.inv(damped))
 

@@ -68,7 +68,7 @@ def fit(
                 break
             # Where the deadline is what ends it, as many steps as its pace so far says.
             expected = step / share if step else steps
-            muon = muon_rate(model.architecture.paths, expected)
+            muon = muon_rate(batch / model.architecture.paths, expected)
             optimizer.set_rates(learning_rate(step, share), muon)
             learning = gate_learns(model, share)
             loss = repeated(batches.next(learning=learning), learning and is_probed(step))

@@ -23,13 +23,11 @@ GATE_RATE = 6e-3
 DECODER_RATE = 1.5e-2
 """In standard deviations of the volume's values: the decoder's weights are in units of them."""
 
+_VOXELS_AT_FULL_RATE = 2048
 _STEPS_AT_FULL_RATE = 2500
-"""Where networks share a volume out, each sees a part of every batch, and has noisier directions:
-in a fit of more steps than these Muon's rate goes down by the root (docs/design.md, "Long fits of
-experts take smaller steps")."""
-
-_LOWEST_SHARE = 0.5
-"""Of the full rate: longer fits gain nothing by less."""
+"""Paths that see fewer voxels of a batch have noisier directions, which harm in long fits: from as
+many steps on Muon's rate goes down by the root, but not below the root of the voxels' share
+(docs/design.md, "Long fits of experts take smaller steps")."""
 
 _DECAY = 0.1
 """Of matrices, times the rate, each step: noise makes them grow for as long as a fit goes on, until
@@ -57,12 +55,11 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x[:, :rows, :columns]
 
 
-def muon_rate(paths: int, steps: float) -> float:
-    """The rate of Muon for a network of so many paths, in a fit of so many steps."""
-    if paths == 1:
-        return MUON_RATE
-    share = min(1.0, math.sqrt(_STEPS_AT_FULL_RATE / steps))
-    return MUON_RATE * max(share, _LOWEST_SHARE)
+def muon_rate(voxels: float, steps: float) -> float:
+    """The rate of Muon for a network whose paths see so many voxels of a batch each, in a fit of so
+    many steps."""
+    share = max(voxels / _VOXELS_AT_FULL_RATE, _STEPS_AT_FULL_RATE / steps)
+    return MUON_RATE * math.sqrt(min(1.0, share))
 
 
 class MuonAdam:

@@ -1,8 +1,9 @@
 """From a fitted network to integers: rounding that the remaining weights make up for.
 
 1. Power-of-two steps from measured sensitivity: a tensor's step is inversely proportional to the
-   root mean square of d(output)/d(weight), the allocation at which each tensor adds the same
-   error, scaled so that the coded network meets the byte target.
+   root of the squared error that its weights leave once others have made up for it (rounding.py),
+   the allocation at which each weight adds the same, scaled so that the coded network meets the
+   byte target.
 2. Rounds. In each, the most sensitive of the weights that are still free are rounded, each error
    spread over the weights that follow (rounding.py). Then the free ones are trained on against what
    was rounded.
@@ -25,7 +26,7 @@ from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.fit import Report
 from inrcodec.fitting.gradients import gradients
-from inrcodec.fitting.rounding import Plan, Rate, error_spread, round_weights
+from inrcodec.fitting.rounding import Plan, Rate, error_spread, lasting_error, round_weights
 from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.inr import INR
 from inrcodec.quantization import (
@@ -123,14 +124,14 @@ class _Quantizer:
         flat, size = self.flat, self.flat.size
         sensitivity = diagonal(flat, self.sampler, _MOST_SAMPLES)
         weights = flat.get().double().cpu()
-        exponents = self._choose_exponents(weights, sensitivity, int(most * _FILL))
-        steps = self._steps(exponents)
-
-        order = (sensitivity * steps.square()).argsort(descending=True)
         groups = _groups(
             flat, int(min(_LARGEST_BLOCK, math.sqrt(_WORK / size), _MOST_ENTRIES / size))
         )
         matrices = self._matrices(groups)
+        lasting = self._lasting_errors(groups, matrices, sensitivity)
+        exponents = self._choose_exponents(weights, lasting, int(most * _FILL))
+        steps = self._steps(exponents)
+        order = (sensitivity * steps.square()).argsort(descending=True)
         free = torch.ones(size, dtype=torch.bool)
         total = (ROUNDS - 1) * tuning_steps
         for number in range(ROUNDS):
@@ -159,12 +160,11 @@ class _Quantizer:
         return self._integers(weights, exponents)
 
     def _choose_exponents(self, weights: Tensor, sensitivity: Tensor, most: int) -> list[int]:
-        """A step exponent for each tensor: equal error a tensor, in ``most`` bytes; then finer
+        """A step exponent for each tensor: equal error a weight, in ``most`` bytes; then finer
         steps for single tensors, large ones first, to fill what is left."""
-        count = len(self.model.architecture.tensors)
         owner = self.flat.owners()
-        sizes = torch.bincount(owner, minlength=count)  # 0 for the gate's tensors
-        mean = torch.bincount(owner, sensitivity, minlength=count) / sizes.clamp(min=1)
+        sizes, mean = self._means_of_tensors(sensitivity)
+        count = len(sizes)
         base = (-0.5 * mean.clamp(min=1e-30).log2()).tolist()
         # Half of the integers' range is left to the changes still to come.
         largest = torch.zeros(count, dtype=weights.dtype)
@@ -195,6 +195,30 @@ class _Quantizer:
             if finer[tensor] >= floor[tensor] and size(finer) <= most:
                 chosen = finer
         return chosen
+
+    def _means_of_tensors(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the flat (P,) values each tensor has, 0 where it is the gate's, and their
+        means."""
+        count, owner = len(self.model.architecture.tensors), self.flat.owners()
+        sizes = torch.bincount(owner, minlength=count)
+        return sizes, torch.bincount(owner, values, minlength=count) / sizes.clamp(min=1)
+
+    def _lasting_errors(
+        self, groups: list[Tensor], matrices: list[Tensor], sensitivity: Tensor
+    ) -> Tensor:
+        """(P,) `lasting_error` of each weight, in the order in which steps by sensitivity alone
+        would have them rounded."""
+        _, mean = self._means_of_tensors(sensitivity)
+        relative = sensitivity / mean.clamp(min=1e-30)[self.flat.owners()]
+        errors = torch.empty_like(sensitivity)
+
+        def fill(group: Tensor, matrix: Tensor) -> None:
+            order = relative[group].argsort(descending=True)
+            errors[group[order]] = lasting_error(matrix[order[:, None], order].double())
+
+        with single_threads(torch.get_num_threads()) as pool:
+            list(pool.map(fill, groups, matrices))
+        return errors
 
     def _matrices(self, groups: list[Tensor]) -> list[Tensor]:
         """The blocks of the Gauss-Newton matrix, float32 on the CPU."""

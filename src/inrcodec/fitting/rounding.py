@@ -45,18 +45,31 @@ def error_spread(matrix: Tensor, count: int) -> Tensor:
     """The first ``count`` rows of the upper Cholesky factor U of the inverse of a (B, B)
     positive-definite H, `DAMPING` added to its diagonal, with U' U = inv(H).
 
-    From H = R R' with R upper triangular (Cholesky of H read backwards) follows U = inv(R).
+    From H = R R' with R upper triangular follows U = inv(R).
     """
-    backwards = matrix.flip(0, 1)
-    backwards.diagonal().add_(DAMPING * matrix.diagonal().mean() + 1e-30)
-    lower, failed = torch.linalg.cholesky_ex(backwards)
-    if failed:
-        # Samples too few or weights without effect: fall back on each weight's own error.
-        return torch.diag(backwards.diagonal().flip(0).rsqrt())[:count]
+    lower = _cholesky_backwards(matrix)
     rows = torch.zeros(count, len(matrix), dtype=matrix.dtype)
     rows[:, len(matrix) - count :] = torch.eye(count, dtype=matrix.dtype)
     found: Tensor = torch.linalg.solve_triangular(lower, rows, upper=False, left=False)
     return found.flip(0, 1)
+
+
+def lasting_error(matrix: Tensor) -> Tensor:
+    """(B,) what is left of each weight's squared error, in units of the weight's own, when all that
+    come after it have made up for it: ``1 / U[i, i] ** 2``."""
+    return _cholesky_backwards(matrix).diagonal().flip(0).square()
+
+
+def _cholesky_backwards(matrix: Tensor) -> Tensor:
+    """R of `error_spread` with rows and columns read backwards, which is a lower triangle."""
+    backwards = matrix.flip(0, 1)
+    backwards.diagonal().add_(DAMPING * matrix.diagonal().mean() + 1e-30)
+    found = torch.linalg.cholesky_ex(backwards)
+    if found.info:
+        # Samples too few or weights without effect: fall back on each weight's own error.
+        return torch.diag(backwards.diagonal().sqrt())
+    lower: Tensor = found.L
+    return lower
 
 
 def round_weights(weights: Tensor, steps: Tensor, plans: list[Plan], rate: Rate | None) -> Tensor:
