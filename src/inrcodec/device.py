@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
 
 from inrcodec.errors import DeviceError
 
-ShareOut = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
-"""A `map`, maybe on several threads."""
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class ShareOut(Protocol):
+    """A `map`, maybe on several threads."""
+
+    def __call__(
+        self, function: Callable[[_Item], _Result], items: Iterable[_Item], /
+    ) -> Iterable[_Result]: ...
 
 
 def pick_device(name: str, threads: int | None = None) -> torch.device:

@@ -8,6 +8,7 @@ turns, the unit of the sine layers' weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -62,25 +63,68 @@ def muon_rate(voxels: float, steps: float) -> float:
     return MUON_RATE * math.sqrt(min(1.0, share))
 
 
+class _Matrices:
+    """Some of one shape, of which the parameters hold one each or many: small ones are worked on
+    side by side."""
+
+    def __init__(self, views: list[tuple[nn.Parameter, slice]]) -> None:
+        self._views = views
+        self._values = [_matrices(parameter.detach())[own] for parameter, own in views]
+        self._counts = [len(values) for values in self._values]
+        self.momentum = torch.cat([torch.zeros_like(values) for values in self._values])
+
+    def step(self, rate: Tensor) -> None:
+        direction = torch.cat([_matrices(_gradient(p))[own] for p, own in self._views])
+        self.momentum.mul_(_MOMENTUM).add_(direction)
+        direction.add_(self.momentum, alpha=_MOMENTUM)
+        update = orthogonalize(direction).mul_(rate)
+        kept = 1 - _DECAY * rate
+        for values, part in zip(self._values, torch.split(update, self._counts), strict=True):
+            values.mul_(kept).sub_(part)
+
+
+def _matrices(tensor: Tensor) -> Tensor:
+    return tensor.view(-1, *tensor.shape[-2:])
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    # Experts and nodes that no coordinate reached have no gradient.
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _side_by_side(parameters: list[nn.Parameter], most: int) -> Iterator[_Matrices]:
+    """All matrices of some parameters, those of one shape together, ``most`` at a time."""
+    by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        by_shape.setdefault(parameter.shape[-2:], []).append(parameter)
+    for alike in by_shape.values():
+        views: list[tuple[nn.Parameter, slice]] = []
+        room = most
+        for parameter in alike:
+            start, count = 0, len(_matrices(parameter))
+            while start < count:
+                stop = min(start + room, count)
+                views.append((parameter, slice(start, stop)))
+                room -= stop - start
+                start = stop
+                if not room:
+                    yield _Matrices(views)
+                    views, room = [], most
+        if views:
+            yield _Matrices(views)
+
+
 class MuonAdam:
     """Optimizer of a network for values of that standard deviation."""
 
     def __init__(self, model: INR, deviation: float) -> None:
-        # One batched product for all matrices of a shape: they are too small to go one by one.
-        self._by_shape: dict[torch.Size, list[nn.Parameter]] = {}
-        in_turns: list[nn.Parameter] = []
-        for index, layer in enumerate(model.hidden_layers()):
-            if index == 0:
-                in_turns.append(layer.weight)
-            else:
-                self._by_shape.setdefault(layer.weight.shape[-2:], []).append(layer.weight)
-            in_turns.append(layer.bias)
+        first, *hidden = model.hidden_layers()
+        in_turns = [first.weight, first.bias, *(layer.bias for layer in hidden)]
         heads = [parameter for head in model.heads() for parameter in head.parameters()]
-        self._momentum = {
-            shape: torch.cat([torch.zeros_like(p).reshape(-1, *shape) for p in parameters])
-            for shape, parameters in self._by_shape.items()
-        }
         device = heads[0].device
+        self._matrices = list(
+            _side_by_side([layer.weight for layer in hidden], _SHARE[device.type])
+        )
         self._muon = torch.zeros((), device=device)
         groups = (
             (ADAM_RATE, in_turns),
@@ -108,7 +152,7 @@ class MuonAdam:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Momenta and step counters by name: the tensors themselves, to be read or filled."""
-        state = {f"muon.{i}": momentum for i, momentum in enumerate(self._momentum.values())}
+        state = {f"muon.{i}": own.momentum for i, own in enumerate(self._matrices)}
         for i, moments in enumerate(self._adam.state.values()):
             state |= {f"adam.{i}.{name}": tensor for name, tensor in moments.items()}
         return state
@@ -124,20 +168,4 @@ class MuonAdam:
         """Update all parameters from their gradients. ``share_out`` may map a function over a list
         on several threads."""
         self._adam.step()
-        for shape, parameters in self._by_shape.items():
-            gradient = torch.cat([_gradient(p).reshape(-1, *shape) for p in parameters])
-            momentum = self._momentum[shape]
-            momentum.mul_(_MOMENTUM).add_(gradient)
-            directions = torch.split(gradient + _MOMENTUM * momentum, _SHARE[gradient.device.type])
-            update = torch.cat(list(share_out(orthogonalize, directions)))
-            start = 0
-            for parameter in parameters:
-                count = parameter.numel() // shape.numel()
-                part = update[start : start + count].reshape(parameter.shape)
-                parameter.mul_(1 - _DECAY * self._muon).sub_(part * self._muon)
-                start += count
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    # Experts and nodes that no coordinate reached have no gradient.
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        list(share_out(lambda matrices: matrices.step(self._muon), self._matrices))
