@@ -40,7 +40,8 @@ _NEWTON_SCHULZ_STEPS = 3
 """Muon's five are for larger matrices (docs/design.md, "Three steps to a direction")."""
 
 _SHARE = {"cpu": 32, "cuda": 1 << 16}
-"""Matrices that are made orthogonal at a time, on a thread each."""
+"""Matrices that go through a step together, on a thread of their own: as many as a core's cache
+holds."""
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ class _Matrices:
         self.momentum = torch.cat([torch.zeros_like(values) for values in self._values])
 
     def step(self, rate: Tensor) -> None:
-        direction = torch.cat([_matrices(_gradient(p))[own] for p, own in self._views])
+        direction = torch.cat([_matrices(_gradient(p).contiguous())[own] for p, own in self._views])
         self.momentum.mul_(_MOMENTUM).add_(direction)
         direction.add_(self.momentum, alpha=_MOMENTUM)
         update = orthogonalize(direction).mul_(rate)
@@ -84,6 +85,7 @@ class _Matrices:
 
 
 def _matrices(tensor: Tensor) -> Tensor:
+    """A (B, M, N) view of one or of many."""
     return tensor.view(-1, *tensor.shape[-2:])
 
 

@@ -159,11 +159,12 @@ class _Quantizer:
             weights = torch.where(free, flat.get().double().cpu(), weights)
         return self._integers(weights, exponents)
 
-    def _choose_exponents(self, weights: Tensor, sensitivity: Tensor, most: int) -> list[int]:
+    def _choose_exponents(self, weights: Tensor, errors: Tensor, most: int) -> list[int]:
         """A step exponent for each tensor: equal error a weight, in ``most`` bytes; then finer
-        steps for single tensors, large ones first, to fill what is left."""
+        steps for single tensors, large ones first, to fill what is left. ``errors`` (P,): the
+        squared error that a unit's change of each weight makes."""
         owner = self.flat.owners()
-        sizes, mean = self._means_of_tensors(sensitivity)
+        sizes, mean = self._means_of_tensors(errors)
         count = len(sizes)
         base = (-0.5 * mean.clamp(min=1e-30).log2()).tolist()
         # Half of the integers' range is left to the changes still to come.
