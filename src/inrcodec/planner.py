@@ -145,7 +145,7 @@ _LARGEST_BATCH = 10240
 _SMALLEST_BATCH = 8192
 """Smaller ones save no time where two threads share them out."""
 _LEAST_BATCH = 4096
-_ENOUGH_STEPS = 1000
+_ENOUGH_STEPS = {Preset.FAST: 1000, Preset.MEDIUM: 4000, Preset.SLOW: 8000}
 """With fewer a smaller network is better, or as good (docs/design.md, "Too large for the time")."""
 _SMALLER = 0.9
 
@@ -225,7 +225,7 @@ def plan_network(
 
     largest = plan = of_size(network_bytes)
     size = network_bytes
-    while plan_effort(preset, plan.architecture, voxels).fit_steps < _ENOUGH_STEPS:
+    while plan_effort(preset, plan.architecture, voxels).fit_steps < _ENOUGH_STEPS[preset]:
         size = int(size * _SMALLER)
         try:
             plan = of_size(size)

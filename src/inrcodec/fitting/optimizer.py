@@ -25,7 +25,7 @@ DECODER_RATE = 1.5e-2
 """In standard deviations of the volume's values: the decoder's weights are in units of them."""
 
 _VOXELS_AT_FULL_RATE = 2048
-_STEPS_AT_FULL_RATE = 2500
+_STEPS_AT_FULL_RATE = 1400
 """Paths that see fewer voxels of a batch have noisier directions, which harm in long fits: from as
 many steps on Muon's rate goes down by the root, but not below the root of the voxels' share
 (docs/design.md, "Long fits of experts take smaller steps")."""
