@@ -137,16 +137,21 @@ def test_presets_differ_in_length_and_work_is_bounded(choice: NetworkChoice) -> 
     assert plan_effort(Preset.FAST, architecture, 500).batch == 500
 
 
+@pytest.mark.parametrize(
+    ("preset", "steps"), [(Preset.FAST, 1000), (Preset.MEDIUM, 4000), (Preset.SLOW, 8000)]
+)
 @pytest.mark.parametrize("choice", [ANY, SINGLE, OCTREE, SEVEN, NEURAL])
-def test_a_preset_gets_no_network_too_large_for_its_time(choice: NetworkChoice) -> None:
-    voxels, budget = 1 << 24, 1_000_000
+def test_a_preset_gets_no_network_too_large_for_its_time(
+    choice: NetworkChoice, preset: Preset, steps: int
+) -> None:
+    voxels, budget = 1 << 24, 2_000_000
     largest = plan_architecture(budget, 3, choice)
-    fast = plan_network(Preset.FAST, voxels, budget, 3, choice)
-    assert fast.architecture.parameters < largest.parameters
-    assert fast.most_bytes < budget
-    assert 7 < 8 * fast.most_bytes / fast.architecture.parameters < 9
-    assert plan_effort(Preset.FAST, fast.architecture, voxels).fit_steps >= 1000
-    assert plan_effort(Preset.FAST, largest, voxels).fit_steps < 1000
+    plan = plan_network(preset, voxels, budget, 3, choice)
+    assert plan.architecture.parameters < largest.parameters
+    assert plan.most_bytes < budget
+    assert 7 < 8 * plan.most_bytes / plan.architecture.parameters < 9
+    assert plan_effort(preset, plan.architecture, voxels).fit_steps >= steps
+    assert plan_effort(preset, largest, voxels).fit_steps < steps
 
 
 @CHOICES

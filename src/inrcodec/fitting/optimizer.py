@@ -28,7 +28,7 @@ _VOXELS_AT_FULL_RATE = 2048
 _STEPS_AT_FULL_RATE = 1400
 """Paths that see fewer voxels of a batch have noisier directions, which harm in long fits: from as
 many steps on Muon's rate goes down by the root, but not below the root of the voxels' share
-(docs/design.md, "Long fits of experts take smaller steps")."""
+(docs/design.md, "Draws of few, not paths of many")."""
 
 _DECAY = 0.1
 """Of matrices, times the rate, each step: noise makes them grow for as long as a fit goes on, until
