@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,12 +28,12 @@ from torch import Tensor
 from inrcodec import planner
 from inrcodec.architecture import Activation, Architecture, Gate, Mixture, Partition, Stack
 from inrcodec.entropy.network import encode_network
-from inrcodec.fitting import fit, pretraining, routing
+from inrcodec.fitting import fit, pretraining, routing, sampling
 from inrcodec.fitting.batches import ROUTED_STEPS
 from inrcodec.fitting.deadline import Deadline
 from inrcodec.fitting.importance import cell_variation
 from inrcodec.fitting.quantize import quantize
-from inrcodec.fitting.routing import FIRST_STEP
+from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model import stack
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
@@ -43,10 +42,19 @@ from inrcodec.model.sine import TURN
 from inrcodec.planner import Allocation, NetworkChoice
 
 GATE_WIDTH = 16
-PILOT_STEPS = 6 * ROUTED_STEPS + 1
+
+PILOT_STEPS = 1 << 30
+"""More than there is time for."""
+PHASE_SECONDS = 4.0
+"""Of a pilot fit, at the least, while the gate learns, and while it rests."""
+LEARNING, RESTING = 0.0, 0.95
+"""Shares of a fit at which a gate does so, where it rests at all."""
 
 Patches = list[tuple[Any, str, Any]]
 """Module, name, and what is there instead."""
+
+IN_A_PILOT: Patches = [(routing, "FIRST_STEP", 0), (sampling, "_POOL", 1 << 19)]
+"""Soon as in the course of a fit: gates are taught, and voxels of those that rest are routed."""
 
 
 @dataclass(frozen=True)
@@ -177,21 +185,32 @@ ROWS = [
 
 
 class Pace(Deadline):
-    """No end; times the steps."""
+    """Ends a pilot fit of its own accord, and times the steps of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._begins: list[float] = []
+        self._best: dict[float, float] = {}
+        self._shares = self._phases()
 
     def share(self) -> float:
-        self._begins.append(time.process_time())
-        return 0.0
+        return next(self._shares)
 
-    def seconds(self) -> float:
-        """Of a step, in the best of the groups that are routed together once the gate learns: what
-        else the machine does slows some of them, and says nothing of the network."""
-        ends = self._begins[::ROUTED_STEPS][FIRST_STEP // ROUTED_STEPS :]
-        return min(end - begin for begin, end in pairwise(ends)) / ROUTED_STEPS
+    def _phases(self) -> Iterator[float]:
+        yield from [LEARNING] * ROUTED_STEPS
+        for phase in (LEARNING, RESTING):
+            found: list[float] = []
+            while sum(found) < PHASE_SECONDS:
+                begin = time.process_time()
+                yield from [phase] * ROUTED_STEPS
+                found.append(time.process_time() - begin)
+            self._best[phase] = min(found) / ROUTED_STEPS
+        yield 1.0
+
+    def seconds(self, learning: float) -> float:
+        """Of a step, on average, where a gate learns for that share of the fit: by the best of the
+        groups that are routed together, for what else the machine does slows some of them, and says
+        nothing of the network."""
+        return learning * self._best[LEARNING] + (1 - learning) * self._best[RESTING]
 
 
 @contextmanager
@@ -221,9 +240,8 @@ def measured(
 ) -> dict[str, Any]:
     architecture = architecture_of(row, problem, ratio)
     effort = planner.plan_effort(planner.Preset.FAST, architecture, problem.header.voxels)
-    sampler = problem.sampler(seed)
 
-    def fitted(steps: int, deadline: Deadline | None = None) -> INR:
+    def fitted(sampler: VoxelSampler, steps: int, deadline: Deadline | None = None) -> INR:
         generator = torch.Generator().manual_seed(seed)
         model = initialized(architecture, sampler.statistics, generator)
         if row.prepare is not None:
@@ -235,10 +253,12 @@ def measured(
 
     with patched(row.patches):
         pace = Pace()
-        fitted(PILOT_STEPS, pace)
-        steps = int(seconds / pace.seconds())
+        with patched(IN_A_PILOT):
+            fitted(problem.sampler(seed), PILOT_STEPS, pace)
+        learning = routing.GATE_SHARES.get(architecture.partition, 0.0)
+        steps = int(seconds / pace.seconds(learning))
         sampler = problem.sampler(seed)
-        model = fitted(steps)
+        model = fitted(sampler, steps)
     line = {
         "weights": architecture.parameters,
         "steps": steps,
