@@ -316,9 +316,9 @@ def main() -> None:
                 coded = row.coded and not options.float
                 found = measured(row, problem, options.ratio, options.seconds, seed, coded)
                 append(options.out, key | found, COLUMNS)
-    found = lines(options.out)
-    for ratio, seconds in dict.fromkeys((m["ratio"], m["seconds"]) for m in found):
-        same = [m for m in found if (m["ratio"], m["seconds"]) == (ratio, seconds)]
+    known = lines(options.out)
+    for ratio, seconds in dict.fromkeys((m["ratio"], m["seconds"]) for m in known):
+        same = [m for m in known if (m["ratio"], m["seconds"]) == (ratio, seconds)]
         for column in ("float", "file"):
             if filled := [m for m in same if m[column]]:
                 print(f"\n{ratio}x, {seconds} s, {column} dB:\n")

@@ -61,7 +61,7 @@ def as_nifti(name: str, data: Path, folder: Path) -> Path:
             voxels = np.stack([s.pixel_array for s in slices])
         else:
             voxels = pydicom.dcmread(data / f"{name}.dcm").pixel_array
-        nib.save(nib.Nifti1Image(np.ascontiguousarray(voxels.T), np.eye(4)), nifti)
+        nib.save(nib.Nifti1Image(np.ascontiguousarray(voxels.T), np.eye(4)), nifti)  # type: ignore[no-untyped-call]
     return nifti
 
 

@@ -48,9 +48,9 @@ class Problem:
         errors = [
             (network(coordinates).clamp(-1, 1) - target).square() * weight
             for coordinates, target, weight in zip(
-                self._voxels.coordinates.split(_AT_A_TIME, dim=1),
-                self._voxels.target.split(_AT_A_TIME),
-                self._voxels.weight.split(_AT_A_TIME),
+                torch.split(self._voxels.coordinates, _AT_A_TIME, dim=1),
+                torch.split(self._voxels.target, _AT_A_TIME),
+                torch.split(self._voxels.weight, _AT_A_TIME),
                 strict=True,
             )
         ]

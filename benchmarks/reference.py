@@ -52,7 +52,7 @@ X265: dict[str, tuple[tuple[int, int | str, float], ...]] = {
 
 RATIOS = (64, 256, 1024, 6000)
 PRESETS = ("medium", "slow")
-FORMAT, PEAK = "gray12le", 4095
+FORMAT, PEAK = "gray12le", np.float32(4095)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def phantom(side: int) -> NDArray[np.int16]:
 
 def row(side: int, ratio: int, preset: str, folder: Path) -> tuple[str, ...]:
     source, encoded = folder / f"{side}.nii", folder / f"{side}.moec"
-    nib.save(nib.Nifti1Image(phantom(side), np.eye(4)), source)
+    nib.save(nib.Nifti1Image(phantom(side), np.eye(4)), source)  # type: ignore[no-untyped-call]
     encode = inrcodec(
         "encode", source, "-r", str(ratio), "--preset", preset, "--json", "-o", encoded
     )
