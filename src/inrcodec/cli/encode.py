@@ -106,8 +106,8 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     default=_AUTO,
     show_default=True,
     help="Networks to share the volume out among: one for all of it; one for each cell of an "
-    "octree (TINC); experts whose regions a gate learns from their own features (MoEC) or from a "
-    "network of its own too (Neural Experts). auto goes by the size.",
+    "octree (TINC); experts whose regions a small gate of its own learns (MoEC), or one that reads "
+    "the experts' features too (Neural Experts). auto goes by the size.",
 )
 @click.option(
     "--experts",
