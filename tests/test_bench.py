@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from inrcodec.bench import codecs as bench_codecs
@@ -19,6 +22,7 @@ from inrcodec.bench.codecs.peer import SIDE_BYTES, Peer
 from inrcodec.bench.codecs.tthresh import Tthresh
 from inrcodec.bench.folder import write_summary
 from inrcodec.bench.measurement import Measurement, Results, Subject
+from inrcodec.bench.plot import apart
 from inrcodec.bench.runs import bench, volume_name
 from inrcodec.cli import main
 from inrcodec.errors import InputError
@@ -260,6 +264,19 @@ def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
     results.add(row("sperr", 64, 40.0))
     first = [path.read_bytes() for path in write_summary(tmp_path, results, {})]
     assert first == [path.read_bytes() for path in write_summary(tmp_path, results, {})]
+
+
+def test_names_in_the_way_of_each_other_move_both_ways() -> None:
+    assert apart([1.0, 1.0, 5.0], 2.0) == [0.0, 2.0, 5.0]
+    assert apart([0.0, 1.0, 1.5], 1.0) == pytest.approx([-1 / 6, 5 / 6, 11 / 6])
+
+
+@given(st.lists(st.floats(-100, 100)), st.floats(0.01, 10))
+def test_names_stay_in_order_with_a_gap(heights: list[float], gap: float) -> None:
+    heights.sort()
+    moved = apart(heights, gap)
+    assert all(low + gap <= high + 1e-9 for low, high in pairwise(moved))
+    assert sum(moved) == pytest.approx(sum(heights), abs=1e-6)
 
 
 def test_the_command(rounding: Rounding, scan: Path, tmp_path: Path) -> None:

@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inrcodec.bench.measurement import Measurement
 from inrcodec.bench.table import OWN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell the rest.
 _STYLES: Mapping[str, tuple[str, str]] = {
@@ -29,7 +33,17 @@ _STYLES: Mapping[str, tuple[str, str]] = {
 _OTHER = ("#7F7F7F", "o")
 _PANEL = (5.6, 4.2)  # inches
 _COLUMNS = 3
-_LEAST_GAP = 0.045  # between labels, as a share of the axis
+_LEAST_GAP = 0.045  # between names in the margin, as a share of the axis
+
+_PLACES = ((1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (1, -1), (-1, 1))
+"""Sides of a curve's end for its name, the best first."""
+_DISTANCE = 6  # points
+_MARGIN = 3  # pixels about a name, for curves have a width
+_PER_CURVE = 300  # points that stand for it
+_UNREADABLE = 1000  # what a name on another counts as, in such points
+
+_Curves = dict[str, list[tuple[float, float]]]
+"""Ratio and PSNR of each codec's files, the largest first."""
 
 
 def write_plots(rows: Sequence[Measurement], folder: Path) -> list[Path]:
@@ -37,41 +51,49 @@ def write_plots(rows: Sequence[Measurement], folder: Path) -> list[Path]:
 
     Returns the files. Volumes of which nothing was coded have none.
     """
-    from matplotlib.figure import Figure
-
     volumes: dict[str, list[Measurement]] = {}
     for row in rows:
         if row.psnr is not None and math.isfinite(row.psnr):
             volumes.setdefault(row.subject.volume, []).append(row)
     written: list[Path] = []
     for name, measured in volumes.items():
-        figure = Figure(figsize=_PANEL, layout="constrained")
-        _draw(figure.subplots(), name, measured)
-        written += save_figure(figure, folder, name)
+        written += save_figure(_figure({name: measured}), folder, name)
     if len(volumes) > 1:
-        columns = min(_COLUMNS, len(volumes))
-        lines = -(-len(volumes) // columns)
-        size = (_PANEL[0] * columns, _PANEL[1] * lines)
-        figure = Figure(figsize=size, layout="constrained")
-        for number, (name, measured) in enumerate(volumes.items(), 1):
-            _draw(figure.add_subplot(lines, columns, number), name, measured)
-        written += save_figure(figure, folder, "all")
+        written += save_figure(_figure(volumes), folder, "all")
     return written
 
 
-def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> None:
-    """PSNR against ratio, each curve with its codec's name at its right end."""
+def _figure(volumes: Mapping[str, list[Measurement]]) -> Figure:
+    """A panel for each volume."""
+    from matplotlib.figure import Figure
+
+    columns = min(_COLUMNS, len(volumes))
+    lines = -(-len(volumes) // columns)
+    size = (_PANEL[0] * columns, _PANEL[1] * lines)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = []
+    for number, (name, measured) in enumerate(volumes.items(), 1):
+        axes = figure.add_subplot(lines, columns, number)
+        panels.append((axes, _draw(axes, name, measured)))
+    figure.draw_without_rendering()  # which finds the layout, and so what a name would cover
+    for axes, curves in panels:
+        _label(axes, curves)
+    return figure
+
+
+def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> _Curves:
+    """Draw PSNR against ratio, and return the curves."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
+    curves: _Curves = {}
+    for row in sorted(rows, key=lambda row: row.subject.target):
         if row.ratio is not None and row.psnr is not None:
             curves.setdefault(row.subject.codec, []).append((row.ratio, row.psnr))
     for codec, points in curves.items():
         colour, marker = _STYLES.get(codec, _OTHER)
         own = codec == OWN
         axes.plot(
-            *zip(*sorted(points), strict=True),
+            *zip(*points, strict=True),
             color=colour,
             marker=marker,
             markersize=6 if own else 4.5,
@@ -91,45 +113,77 @@ def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> None:
     axes.grid(color="#E0E0E0", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    _label(axes, {codec: max(points) for codec, points in curves.items()})
+    return curves
 
 
-def _label(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Name each curve: beside its end where that is the last ratio, and else below it; further up
-    or down where another name is in the way."""
+def _label(axes: Axes, curves: _Curves) -> None:
+    """Name each curve: in the margin where it ends at the last ratio, further up or down where
+    another name is in the way; and else beside its end, where that covers least.
+    """
+    ends = {codec: points[-1] for codec, points in curves.items()}
+    last = max(x for x, _ in ends.values()) / 2
     low, high = axes.get_ylim()
-    gap = _LEAST_GAP * (high - low)
-    last = max(x for x, _ in ends.values())
-    places: dict[str, tuple[float, float]] = {}
-    height = low
-    for codec, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
-        if x > last / 2:
-            height = max(y, height + gap)
-            places[codec] = (x * 1.12, height)
+    in_margin = sorted((y, codec) for codec, (x, y) in ends.items() if x > last)
+    heights = apart([y for y, _ in in_margin], _LEAST_GAP * (high - low))
+    names = [
+        _name(axes, codec, (ends[codec][0], height), _PLACES[0])
+        for (_, codec), height in zip(in_margin, heights, strict=True)
+    ]
+    drawn = np.concatenate([_pixels(axes, points) for points in curves.values()])
     for codec, (x, y) in sorted(ends.items(), key=lambda end: -end[1][1]):
-        if codec in places:
+        if x > last:
             continue
-        place = y - gap / 2
-        for taken_x, taken in sorted(places.values(), key=lambda at: -at[1]):
-            if max(x / taken_x, taken_x / x) < 2 and abs(place - taken) < gap:
-                place = taken - gap
-        places[codec] = (x, place)
-    for codec, at in places.items():
-        x, y = ends[codec]
-        beside = x > last / 2
-        axes.annotate(
-            codec,
-            (x, y),
-            at,
-            color=_STYLES.get(codec, _OTHER)[0],
-            fontsize=9,
-            fontweight="bold" if codec == OWN else "normal",
-            horizontalalignment="left" if beside else "center",
-            verticalalignment="center" if beside else "top",
-            zorder=4,
-            # Names may lie on curves.
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-        )
+        taken = [name.get_window_extent() for name in names]
+        tried = [_name(axes, codec, (x, y), place) for place in _PLACES]
+        covers = [
+            box.count_contains(drawn) + _UNREADABLE * box.count_overlaps(taken)
+            for box in (name.get_window_extent().padded(_MARGIN) for name in tried)
+        ]
+        best = tried.pop(covers.index(min(covers)))
+        for name in tried:
+            name.remove()
+        names.append(best)
+
+
+def apart(heights: list[float], gap: float) -> list[float]:
+    """Heights, ascending, moved to be that far apart, by the least squares (isotonic regression by
+    pooling)."""
+    pools: list[tuple[float, int]] = []
+    for number, height in enumerate(heights):
+        mean, count = height - number * gap, 1
+        while pools and pools[-1][0] > mean:
+            below, more = pools.pop()
+            mean, count = (below * more + mean * count) / (more + count), more + count
+        pools.append((mean, count))
+    means = [mean for mean, count in pools for _ in range(count)]
+    return [mean + number * gap for number, mean in enumerate(means)]
+
+
+def _name(axes: Axes, codec: str, at: tuple[float, float], place: tuple[int, int]) -> Annotation:
+    """The codec's name on that side of a place."""
+    right, up = place
+    return axes.annotate(
+        codec,
+        at,
+        (right * _DISTANCE, up * _DISTANCE),
+        textcoords="offset points",
+        color=_STYLES.get(codec, _OTHER)[0],
+        fontsize=9,
+        fontweight="bold" if codec == OWN else "normal",
+        horizontalalignment="left" if right > 0 else "right" if right < 0 else "center",
+        verticalalignment="bottom" if up > 0 else "top" if up < 0 else "center",
+        zorder=4,
+        # Names may lie on curves.
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+    )
+
+
+def _pixels(axes: Axes, points: list[tuple[float, float]]) -> NDArray[np.float64]:
+    """(N, 2) of a curve through the points, where it is drawn."""
+    x, y = axes.transData.transform(points).T
+    along = np.arange(len(points))
+    dense = np.linspace(0, len(points) - 1, _PER_CURVE)
+    return np.stack([np.interp(dense, along, x), np.interp(dense, along, y)], axis=1)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
