@@ -256,7 +256,20 @@ def test_tables_and_plots(tmp_path: Path) -> None:
         line.startswith("| brain | x265 | 1024 | no file is that small: 2") for line in tables
     )
     assert "- tthresh: build it" in tables
-    assert any(line.startswith("| brain | x265 | +") for line in tables)
+    assert any(line.startswith("| brain | inrcodec | x265 | +") for line in tables)
+
+
+def test_presets_stand_side_by_side(tmp_path: Path) -> None:
+    results = Results(tmp_path / "measurements.csv")
+    for codec, psnr in (("inrcodec", 40.0), ("sperr", 39.0), ("inrcodec slow", 42.0)):
+        for target, less in ((64, 0), (256, 5)):
+            results.add(row(codec, target, psnr - less))
+    tables, svg, _ = (path.read_text("latin-1") for path in write_summary(tmp_path, results, {}))
+    assert "| volume | ratio | inrcodec | inrcodec slow | sperr |" in tables
+    assert "| brain | 64 | 40.00 | **42.00** | 39.00 |" in tables
+    assert "| brain | inrcodec | sperr |" in tables
+    assert "| brain | inrcodec slow | sperr | -" in tables
+    assert svg.count("inrcodec slow") == 1
 
 
 def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
@@ -332,6 +345,7 @@ def test_bad_options(arguments: tuple[str, str], scan: Path) -> None:
 def test_inrcodec_itself(short_fit: None, scan: Path, tmp_path: Path) -> None:
     results = Results(tmp_path / "measurements.csv")
     own = all_codecs(Preset.FAST, 1)["inrcodec"]
+    assert own.name == "inrcodec fast"
     bench([scan], [own], [38, 10_000], results, ignore, ignore)
     fitting, smaller = results
     assert fitting.bytes is not None and fitting.bytes <= 15360 / 38

@@ -14,6 +14,15 @@ from inrcodec.output import atomic_output
 
 Key = tuple[str, str, float]
 
+OWN = "inrcodec"
+"""The codec that the others are compared with, by the default preset; by another one the name of
+that follows."""
+
+
+def is_own(codec: str) -> bool:
+    """Whether that is inrcodec, by whatever preset."""
+    return codec.split()[0] == OWN
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:

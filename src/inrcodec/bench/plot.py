@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.bench.measurement import Measurement
-from inrcodec.bench.table import OWN
+from inrcodec.bench.measurement import OWN, Measurement, is_own
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,12 +89,15 @@ def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> _Curves:
         if row.ratio is not None and row.psnr is not None:
             curves.setdefault(row.subject.codec, []).append((row.ratio, row.psnr))
     for codec, points in curves.items():
-        colour, marker = _STYLES.get(codec, _OTHER)
-        own = codec == OWN
+        colour, marker = _style(codec)
+        own = is_own(codec)
+        by_default = not own or codec == OWN
         axes.plot(
             *zip(*points, strict=True),
             color=colour,
             marker=marker,
+            markerfacecolor=colour if by_default else "white",
+            linestyle="-" if by_default else ":",
             markersize=6 if own else 4.5,
             linewidth=2.6 if own else 1.3,
             zorder=3 if own else 2,
@@ -114,6 +116,11 @@ def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> _Curves:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return curves
+
+
+def _style(codec: str) -> tuple[str, str]:
+    """Colour and marker."""
+    return _STYLES.get(OWN if is_own(codec) else codec, _OTHER)
 
 
 def _label(axes: Axes, curves: _Curves) -> None:
@@ -167,9 +174,9 @@ def _name(axes: Axes, codec: str, at: tuple[float, float], place: tuple[int, int
         at,
         (right * _DISTANCE, up * _DISTANCE),
         textcoords="offset points",
-        color=_STYLES.get(codec, _OTHER)[0],
+        color=_style(codec)[0],
         fontsize=9,
-        fontweight="bold" if codec == OWN else "normal",
+        fontweight="bold" if is_own(codec) else "normal",
         horizontalalignment="left" if right > 0 else "right" if right < 0 else "center",
         verticalalignment="bottom" if up > 0 else "top" if up < 0 else "center",
         zorder=4,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
-from inrcodec.bench.measurement import Measurement
+from inrcodec.bench.measurement import OWN, Measurement, is_own
 from inrcodec.bench.rates import RatePoint, bd_psnr, bd_rate
-
-OWN = "inrcodec"
-"""The codec that the others are compared with."""
 
 Rows = Sequence[Measurement]
 
@@ -38,7 +36,7 @@ def markdown(rows: Rows, missing: Mapping[str, str]) -> str:
 def _overview(rows: Rows) -> str:
     """A line for each volume and ratio, a column for each codec; the best is bold."""
     codecs = list(dict.fromkeys(row.subject.codec for row in rows))
-    codecs.sort(key=lambda codec: codec != OWN)
+    codecs.sort(key=lambda codec: not is_own(codec))
     cells: dict[tuple[str, float], dict[str, Measurement]] = {}
     for row in rows:
         subject = row.subject
@@ -67,19 +65,19 @@ def _psnr(row: Measurement | None, best: float | None) -> str:
 
 
 def _differences(rows: Rows) -> str:
-    """inrcodec against each peer, over the ratios that both have."""
+    """inrcodec, by each preset, against each peer, over the ratios that both have."""
     lines = []
     for volume, by_codec in curves(rows).items():
-        own = by_codec.get(OWN)
-        for codec, points in by_codec.items():
-            if own is None or codec == OWN:
-                continue
-            rate, psnr = bd_rate(points, own), bd_psnr(points, own)
+        ours = [codec for codec in by_codec if is_own(codec)]
+        peers = [codec for codec in by_codec if not is_own(codec)]
+        for own, peer in product(ours, peers):
+            rate = bd_rate(by_codec[peer], by_codec[own])
+            psnr = bd_psnr(by_codec[peer], by_codec[own])
             cells = [
                 "no PSNR in common" if rate is None else f"{rate:+.1f} %",
                 "no size in common" if psnr is None else f"{psnr:+.2f} dB",
             ]
-            lines.append([volume, codec, *cells])
+            lines.append([volume, own, peer, *cells])
     if not lines:
         return ""
     return (
@@ -87,7 +85,7 @@ def _differences(rows: Rows) -> str:
         "BD-rate: bytes more (+) or less (-) at equal PSNR; BD-PSNR: dB more (+) or less (-) at\n"
         "equal bytes; both on average over what the two curves have in common. BD-rate is without\n"
         "files that a smaller one of the same codec reaches or surpasses, BD-PSNR with them.\n\n"
-        + _table(["volume", "peer", "BD-rate", "BD-PSNR"], lines)
+        + _table(["volume", "codec", "peer", "BD-rate", "BD-PSNR"], lines)
     )
 
 

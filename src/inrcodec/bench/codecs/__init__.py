@@ -12,13 +12,13 @@ from inrcodec.bench.codecs.sz3 import Sz3
 from inrcodec.bench.codecs.tthresh import Tthresh
 from inrcodec.bench.codecs.x265 import X265
 from inrcodec.bench.codecs.zfp import Zfp
+from inrcodec.bench.measurement import OWN
 from inrcodec.planner import Preset
 
 
 def all_codecs(preset: Preset, threads: int) -> dict[str, Codec]:
-    """Each codec by its name; ``preset`` is inrcodec's."""
-    codecs: tuple[Codec, ...] = (
-        Moec(preset, threads),
+    """Each codec by the name that it is asked for by; ``preset`` is inrcodec's."""
+    peers: tuple[Codec, ...] = (
         X265(threads),
         SvtAv1(threads),
         Jpeg2000(threads),
@@ -28,4 +28,4 @@ def all_codecs(preset: Preset, threads: int) -> dict[str, Codec]:
         Zfp(),
         Tthresh(),
     )
-    return {codec.name: codec for codec in codecs}
+    return {OWN: Moec(preset, threads)} | {peer.name: peer for peer in peers}

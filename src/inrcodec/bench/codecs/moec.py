@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from inrcodec import __version__
 from inrcodec.bench.codecs.codec import Coded, UnreachableError
+from inrcodec.bench.measurement import OWN
 from inrcodec.errors import BudgetError
 from inrcodec.planner import Preset
 from inrcodec.volume.volume import Volume
@@ -18,7 +19,10 @@ class Moec:
 
     preset: Preset
     threads: int
-    name: str = "inrcodec"
+
+    @property
+    def name(self) -> str:
+        return OWN if self.preset is Preset.MEDIUM else f"{OWN} {self.preset.value}"
 
     @property
     def settings(self) -> str:
