@@ -72,7 +72,7 @@ def _codecs(ctx: click.Context, param: click.Parameter, value: str | None) -> li
 @click.option(
     "--preset",
     type=click.Choice([preset.value for preset in Preset]),
-    help="How long inrcodec fits; each preset is a codec of its own.  [default: medium]",
+    help="How long inrcodec fits; OUT keeps the results of each.  [default: medium]",
 )
 @click.option(
     "--quick",
