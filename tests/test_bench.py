@@ -305,6 +305,13 @@ def test_the_command(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
     assert rounding.encodes == encodes
 
 
+def test_inrcodec_by_any_preset_is_measured(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
+    Results(tmp_path / "measurements.csv").add(row("inrcodec slow", 64, 40.0))
+    assert run(scan, "--codecs", "sperr", "--ratios", "8", "--out", tmp_path).exit_code == 0
+    tables = (tmp_path / "tables.md").read_text()
+    assert "- x265: " in tables and "- inrcodec: " not in tables
+
+
 def test_missing_codecs_are_told(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
     rounding.needs = "get it somewhere"
     done = run(scan, "--codecs", "sperr,zfp", "--ratios", "8", "--out", tmp_path)

@@ -19,9 +19,14 @@ OWN = "inrcodec"
 that follows."""
 
 
+def without_preset(codec: str) -> str:
+    """What a measured codec is asked for by."""
+    return codec.partition(" ")[0]
+
+
 def is_own(codec: str) -> bool:
     """Whether that is inrcodec, by whatever preset."""
-    return codec.split()[0] == OWN
+    return without_preset(codec) == OWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.bench.measurement import OWN, Measurement, is_own
+from inrcodec.bench.measurement import OWN, Measurement, is_own, without_preset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> _Curves:
 
 def _style(codec: str) -> tuple[str, str]:
     """Colour and marker."""
-    return _STYLES.get(OWN if is_own(codec) else codec, _OTHER)
+    return _STYLES.get(without_preset(codec), _OTHER)
 
 
 def _label(axes: Axes, curves: _Curves) -> None:
@@ -128,9 +128,9 @@ def _label(axes: Axes, curves: _Curves) -> None:
     another name is in the way; and else beside its end, where that covers least.
     """
     ends = {codec: points[-1] for codec, points in curves.items()}
-    last = max(x for x, _ in ends.values()) / 2
+    near = max(x for x, _ in ends.values()) / 2  # what ends further right, ends in the margin
     low, high = axes.get_ylim()
-    in_margin = sorted((y, codec) for codec, (x, y) in ends.items() if x > last)
+    in_margin = sorted((y, codec) for codec, (x, y) in ends.items() if x > near)
     heights = apart([y for y, _ in in_margin], _LEAST_GAP * (high - low))
     names = [
         _name(axes, codec, (ends[codec][0], height), _PLACES[0])
@@ -138,7 +138,7 @@ def _label(axes: Axes, curves: _Curves) -> None:
     ]
     drawn = np.concatenate([_pixels(axes, points) for points in curves.values()])
     for codec, (x, y) in sorted(ends.items(), key=lambda end: -end[1][1]):
-        if x > last:
+        if x > near:
             continue
         taken = [name.get_window_extent() for name in names]
         tried = [_name(axes, codec, (x, y), place) for place in _PLACES]

@@ -104,6 +104,7 @@ def bench(
     with cli_errors(debug):
         from inrcodec.bench.codecs import all_codecs
         from inrcodec.bench.folder import open_results, write_summary
+        from inrcodec.bench.measurement import without_preset
         from inrcodec.bench.runs import bench as measure_all
         from inrcodec.errors import InrcodecError
 
@@ -123,7 +124,7 @@ def bench(
             with _display(quiet) as (on_start, on_end):
                 measure_all(volumes, present, ratios, results, on_start, on_end)
         finally:
-            measured = {row.subject.codec.split()[0] for row in results}  # without its preset
+            measured = {without_preset(row.subject.codec) for row in results}
             absent = {
                 name: missing.get(name, "not asked for") for name in known if name not in measured
             }
