@@ -183,7 +183,8 @@ def _search(encoding: Encoding, target: Target, preset: Preset, deadline: Deadli
         return encoding.code(None, most, deadline)
     stages = _stages(encoding, preset, deadline)
     try:
-        return smallest(target.psnr, stages, header.raw_bytes // _FIRST_RATIO, least, most)
+        goal = min(target.psnr, _LOSSLESS)
+        return smallest(goal, stages, header.raw_bytes // _FIRST_RATIO, least, most)
     except UnreachedError as error:
         if deadline.limited:
             nearest: Coded = error.coded

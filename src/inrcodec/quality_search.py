@@ -26,11 +26,14 @@ _MARGIN = 0.04
 _USUAL_SLOPE, _FLATTEST, _STEEPEST = 2.5, 0.7, 6.0
 """dB an octave."""
 
+_FLATTENS = 1.25
+"""How much steeper the line through two sizes may be than the curve behind both."""
+
 _GAIN = 0.5
 """dB that a full fit is expected to have over a draft of its size."""
 
 _MOST_DRAFTS = 4
-_MOST_FITS = 4
+_MOST_FITS = 5
 _MOST_CODINGS = 4
 
 
@@ -121,13 +124,13 @@ class _Search(Generic[State, Coded]):
 
     def _fitted(self, size: int, slope: float) -> None:
         curve = _Curve(self._goal, self._least, self._most, slope)
-        for _ in range(_MOST_FITS):
+        for number in range(_MOST_FITS):
             if (self._draft or self._fit) and not self._stages.time_left():
                 break
             trial = self._try(self._stages.fit(size), size)
             best = self._fit = self._better(self._fit, trial)
             curve.add(size, trial.quality)
-            before, size = size, curve.next()
+            before, size = size, curve.next(_MOST_FITS - 1 - number)
             # A quarter of an octave is what coarser steps can make up for.
             near = best is not None and 0 <= best.quality - self._goal < slope / 4
             if near or size == before:
@@ -168,14 +171,20 @@ class _Curve:
         (x0, y0), (x1, y1) = near
         return min(max((y1 - y0) / (x1 - x0), _FLATTEST), _STEEPEST)
 
-    def next(self) -> int:
-        """The size that should just do."""
+    def next(self, left: int = _MOST_FITS) -> int:
+        """The size that should just do; where none has so far and few more sizes are ``left`` to
+        try, one that does more surely."""
         x, y = min(self._points, key=lambda point: abs(point[1] - self._goal))
         if 0 <= y - self._goal <= _MARGIN:
             return round(math.exp2(x))
-        x += (self._goal + _MARGIN - y) / self.slope()
         below = [x for x, y in self._points if y < self._goal]
         above = [x for x, y in self._points if y >= self._goal]
+        slope = self.slope()
+        if len(below) > 1 and not above:
+            if left == 1:
+                return self._most
+            slope = _FLATTEST if left == 2 else max(slope / _FLATTENS, _FLATTEST)
+        x += (self._goal + _MARGIN - y) / slope
         low, high = max(below, default=-math.inf), min(above, default=math.inf)
         if low < high and not low < x < high:
             x = (low + high) / 2
