@@ -34,6 +34,7 @@ from inrcodec.progress import OnProgress, Progress
 
 SHAPE = (12, 10, 8)
 STEPS, BATCH = 100, 960
+CPU = torch.device("cpu")
 TARGET = Target(file_bytes=400)
 
 
@@ -54,7 +55,7 @@ def voxels() -> np.ndarray:
 
 
 def sampler() -> VoxelSampler:
-    return VoxelSampler(voxels().reshape(-1, order="F"), SHAPE, torch.device("cpu"), seed=0)
+    return VoxelSampler(voxels().reshape(-1, order="F"), SHAPE, CPU, seed=0)
 
 
 # The fit
@@ -80,7 +81,7 @@ def fitted(
     s = sampler()
     generator = torch.Generator().manual_seed(0)
     model = initialized(architecture, s.statistics, generator)
-    checkpoint = None if path is None else Checkpoint(path, voxels(), architecture, STEPS, BATCH, 0)
+    checkpoint = None if path is None else belonging(path, architecture=architecture)
     reports = []
 
     def report(done: int, total: int, mse: float) -> None:
@@ -280,7 +281,7 @@ def state() -> dict[str, Tensor]:
 
 
 def belonging(path: Path, **options: Any) -> Checkpoint:
-    options = {"voxels": voxels(), "architecture": SINGLE, "seed": 0} | options
+    options = {"voxels": voxels(), "architecture": SINGLE, "seed": 0, "device": CPU} | options
     return Checkpoint(path, **{"steps": STEPS, "batch": BATCH} | options)
 
 
@@ -319,6 +320,7 @@ def refused(path: Path, message: str, **options: Any) -> None:
         ({"voxels": voxels() + np.float32(1)}, "volume"),
         ({"voxels": voxels().astype(np.float64)}, "volume"),
         ({"voxels": voxels().reshape(10, 12, 8, order="F")}, "volume"),
+        ({"device": torch.device("cuda")}, "device"),
         ({"seed": 1}, "seed"),
         ({"architecture": MOEC}, "size or kind of network"),
         ({"steps": STEPS + 1}, "preset"),

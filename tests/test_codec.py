@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from inrcodec.decoder import decode_bytes, decode_file, parse_content
 from inrcodec.encoder import EncodeReport, Target, encode_file, encode_volume
 from inrcodec.errors import BitstreamError, BudgetError, DeviceError, InrcodecError, OutputError
 from inrcodec.fitting import deadline
+from inrcodec.fitting.importance import cell_variation
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.planner import Allocation, Effort, NetworkChoice, Plan, Preset, plan_architecture
 from inrcodec.progress import Progress
@@ -163,6 +165,46 @@ def test_the_file_fills_its_budget(tmp_path: Path, budget: int, name: str) -> No
     )
     assert 0.97 * budget <= len(encoded) <= budget
     assert report.file_bytes == len(encoded) == 6 + sum(report.chunk_bytes.values())
+
+
+def test_the_smallest_files_of_mixtures_keep_to_their_budget(tmp_path: Path) -> None:
+    volume = as_volume(tmp_path, pattern((12, 12, 12)))
+    for name, experts in (("moec", 2), ("neural experts", 2), ("moec", 64)):
+        choice = replace(FAMILY[name], experts=experts)
+        with pytest.raises(BudgetError, match="smallest file is") as error:
+            encode_volume(volume, target=Target(file_bytes=50), network=choice)
+        least = int(str(error.value).split("smallest file is ")[1].split()[0])
+        for budget in (least, least + 1, least + 4):
+            data, _ = encode_volume(volume, target=Target(file_bytes=budget), network=choice)
+            assert len(data) <= budget
+
+
+def test_networks_beyond_what_readers_accept_are_not_fitted(tmp_path: Path) -> None:
+    volume = as_volume(tmp_path, pattern((24, 20, 16)))
+    choice = NetworkChoice(experts=257)
+    with pytest.raises(BudgetError, match=r"in\.nii: .* \(experts: 257, at most 256\)"):
+        encode_volume(volume, target=Target(file_bytes=4000), network=choice)
+
+
+def test_masks_keep_their_borders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a mask that is fitted well, hardly any output lies within the range."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, 16),) * 3, indexing="ij")
+    mask = (sum(axis**2 for axis in axes) < 0.5).astype(np.uint8)
+    monkeypatch.setattr(encoding, "plan_effort", lambda *_: Effort(600, 20, 2048))
+    _, report, _ = round_trip(tmp_path, mask, target=Target(file_bytes=600))
+    assert report.quality.psnr_range > 25
+
+
+def test_importance_takes_one_pass_a_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[int] = []
+
+    def counted(values: NDArray, shape: tuple[int, ...], level: int) -> list[float]:
+        levels.append(level)
+        return cell_variation(values, shape, level)
+
+    monkeypatch.setattr(encoding, "cell_variation", counted)
+    round_trip(tmp_path, pattern((24, 20, 16)), network=FAMILY["uneven octree"])
+    assert sorted(levels) == sorted(set(levels)) != []
 
 
 def test_targets_name_the_same_size() -> None:
@@ -367,6 +409,12 @@ def test_a_volume_of_one_value_has_any_quality(tmp_path: Path) -> None:
     data, report = encode_volume(volume, target=Target(psnr=99))
     assert report.quality.psnr_range == np.inf
     assert len(data) < 100
+
+
+def test_a_file_without_error_has_any_quality(tmp_path: Path) -> None:
+    volume = as_volume(tmp_path, np.array([[[0]], [[1]]], dtype=np.uint8))
+    _, report = encode_volume(volume, target=Target(psnr=200))
+    assert report.quality.psnr_range == np.inf
 
 
 @pytest.mark.usefixtures("clock_of_calls")

@@ -42,6 +42,7 @@ from inrcodec.fitting.sampling import VoxelSampler
 from inrcodec.model.inr import INR
 from inrcodec.model.moe import MoEINR
 from inrcodec.model.network import from_quantized, initialized
+from inrcodec.planner import NetworkChoice, plan_architecture
 from inrcodec.quantization import QuantizedModel
 
 CPU = torch.device("cpu")
@@ -311,6 +312,12 @@ def test_boxes_hold_equal_shares(count: int) -> None:
     assert found.tolist() == pytest.approx([2100 / count] * count, abs=count)
 
 
+@pytest.mark.filterwarnings("error")
+def test_boxes_of_fewer_voxels_than_boxes() -> None:
+    coordinates = torch.tensor([[-1.0, 1.0]])
+    assert len(set(balanced_boxes(coordinates, [2], 16)(coordinates).tolist())) == 2
+
+
 def test_a_random_pattern_is_balanced() -> None:
     cells = random_cells(2, 5, torch.Generator().manual_seed(0))
     coordinates = torch.rand(2, 50_000, generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -342,6 +349,14 @@ def test_balanced_batches_group_voxels_and_keep_sums_unbiased(architecture: Arch
             total += float((part.weight * part.target).sum())
             count += len(part.target)
     assert total / count == pytest.approx(float(blob().mean()), abs=0.02)
+
+
+@pytest.mark.parametrize("active", [1, 2])
+def test_a_probe_is_smaller_where_more_experts_see_it(active: int) -> None:
+    choice = NetworkChoice(experts=32, active_experts=active)
+    model = model_of(plan_architecture(2000, 3, choice))
+    step = BalancedBatches(model, sampler(), 640, 2).next()
+    assert [len(probe.target) for probe in step.probes] == [10, 10]
 
 
 @every(TREE, MOEC, APART)
@@ -427,13 +442,11 @@ def _output(model: INR, coordinates: Tensor) -> Tensor:
 
 
 def _jacobian(flat: FlatWeights, coordinates: Tensor) -> Tensor:
-    """(N, P) gradients of the output by autograd, one coordinate at a time."""
+    """(N, P) gradients of the clamped output by autograd, one coordinate at a time."""
     rows = []
     for i in range(coordinates.shape[1]):
         flat.model.zero_grad()
-        output = _output(flat.model, coordinates[:, i : i + 1])
-        if output.abs().item() <= 1:
-            output.sum().backward()
+        clamp_to_range(_output(flat.model, coordinates[:, i : i + 1])).sum().backward()
         rows.append(flat.gradient())
     return torch.stack(rows).double()
 
@@ -444,7 +457,12 @@ def test_curvature_is_the_mean_of_gradient_products(
 ) -> None:
     monkeypatch.setattr(curvature, "_CHUNK", 13)
     flat = FlatWeights(model_of(architecture))
+    with torch.no_grad():
+        for head in flat.heads:
+            head.affine.bias.fill_(1.0)
     voxels = sampler(5).draw(60)
+    outside = _output(flat.model, voxels.coordinates).abs() > 1
+    assert 0 < outside.sum() < 60
     jacobian = _jacobian(flat, voxels.coordinates) * voxels.weight.sqrt()[:, None].double()
     expected = jacobian.T @ jacobian / 60
     scale = expected.abs().max().item()

@@ -162,6 +162,12 @@ def test_small_networks_fill_their_bytes_whatever_the_preset(choice: NetworkChoi
         assert plan.most_bytes == budget
 
 
+def test_a_tiny_volume_has_time_for_what_its_epochs_leave_few_steps_for() -> None:
+    plan = plan_network(Preset.MEDIUM, 40**3, 16_000, 3, OCTREE)
+    assert plan_effort(Preset.MEDIUM, plan.architecture, 40**3).fit_steps < 4000
+    assert plan.architecture == plan_architecture(16_000, 3, OCTREE)
+
+
 def test_what_is_slow_at_any_size_gets_its_bytes() -> None:
     choice = NetworkChoice(Partition.MOEC, experts=256)
     plan = plan_network(Preset.FAST, 1 << 24, 30_000, 3, choice)

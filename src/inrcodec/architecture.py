@@ -161,10 +161,9 @@ class Mixture:
     @property
     def widest(self) -> int:
         """The most features that are held of one coordinate at a time."""
-        gate = self.gate
-        return max(
-            self.expert.width, self.gate_inputs, gate.hidden.width, self.experts, self.coordinates
-        )
+        stacks = self.encoder, self.gate.encoder, self.gate.hidden, self.expert
+        widths = (stack.width for stack in stacks)
+        return max(self.coordinates, self.experts, self.gate_inputs, *widths)
 
     @property
     def parameters(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from inrcodec.bitstream.metadata import encode_metadata
 from inrcodec.bitstream.volume_header import VolumeHeader, encode_volume_header
 from inrcodec.decoder import parse_content, sample
 from inrcodec.entropy.network import encode_network
-from inrcodec.errors import BudgetError, InputError
+from inrcodec.errors import BudgetError, InputError, LimitExceededError
 from inrcodec.file_size import FileSize
 from inrcodec.fitting.checkpoint import Checkpoint
 from inrcodec.fitting.deadline import Deadline
@@ -36,6 +37,7 @@ from inrcodec.model.moe import MoEINR
 from inrcodec.model.network import initialized
 from inrcodec.planner import (
     Effort,
+    Importance,
     NetworkChoice,
     Preset,
     plan_effort,
@@ -119,7 +121,6 @@ class Encoding:
         self._around = len(write_container(self._chunks))
         self._coordinates = sum(length > 1 for length in self.header.shape)
         self._flat = self.header.low == self.header.high
-        self._values: NDArray[np.float32] | None = None
         self._clock = _Clock()
 
     def check(self, budget: int) -> int:
@@ -130,7 +131,10 @@ class Encoding:
         extra = sum(len(chunk.payload) for chunk in metadata)
         least = self._around
         if not self._flat:
-            least += smallest_network_bytes(self._coordinates, self._network)
+            network = smallest_network_bytes(self._coordinates, self._network)
+            least += network
+            while self._room(least) < network:
+                least += 1
         bare = encode_geometry(no_geometry(self.header.shape))
         geometry = len(self._chunks[1].payload) - len(bare)
         _check_budget(budget, least, extra, geometry, self.volume, self.header)
@@ -154,30 +158,31 @@ class Encoding:
                     "leave --checkpoint out"
                 )
             return None
-        if self._values is None:
-            self._values = normalize(self.volume.data, header)
-        values = self._values
         plan = plan_network(
             preset,
             header.voxels,
             self._room(budget),
             self._coordinates,
             self._network,
-            lambda level: cell_variation(values, header.shape, level),
+            self._importance,
         )
         architecture = plan.architecture
-        if header.voxels * architecture.active_parameters > DEFAULT_LIMITS.work:
+        try:
+            architecture.check(DEFAULT_LIMITS)
+            DEFAULT_LIMITS.check("work", header.voxels * architecture.active_parameters)
+        except LimitExceededError as error:
+            most = getattr(DEFAULT_LIMITS, error.limit)
             raise BudgetError(
-                f"{source}: a network of {architecture.parameters} weights for "
-                f"{header.voxels} voxels takes more work to decode than readers accept: ask for "
-                "a smaller file"
-            )
-        sampler = VoxelSampler(values, header.shape, self._where, self._seed)
+                f"{source}: the network is beyond what readers accept ({error.limit}: "
+                f"{error.claimed}, at most {most}): ask for a smaller file, or for fewer experts"
+            ) from None
+        sampler = VoxelSampler(self._values, header.shape, self._where, self._seed)
         effort = plan_effort(preset, architecture, header.voxels)
         kept = None
         if checkpoint is not None:
             steps, batch = effort.fit_steps, effort.batch
-            kept = Checkpoint(checkpoint, self.volume.data, architecture, steps, batch, self._seed)
+            fit_of = self.volume.data, architecture, steps, batch, self._seed, self._where
+            kept = Checkpoint(checkpoint, *fit_of)
         model = _fit(
             architecture,
             sampler,
@@ -212,6 +217,11 @@ class Encoding:
         header = replace(header, checksum=checksum(decoded))
         chunks[0] = Chunk(ChunkType.VOLUME, encode_volume_header(header))
         data = write_container(chunks)
+        if len(data) > budget:
+            raise BudgetError(
+                f"{self.volume.source}: the smallest file is {len(data)} bytes, more than the "
+                f"target of {budget}: ask for as many, or take the partition single"
+            )
         self._clock.lap("decode")
         on_progress(Progress("measure", 0, 1))
         quality = measure(self.volume.data, decoded)
@@ -227,6 +237,16 @@ class Encoding:
             short_of_time=short_of_time,
         )
         return Coded(data, decoded, report)
+
+    @cached_property
+    def _values(self) -> NDArray[np.float32]:
+        """(voxels,) in -1..1, first axis fastest."""
+        return normalize(self.volume.data, self.header)
+
+    @cached_property
+    def _importance(self) -> Importance:
+        # A pass over the volume a level, however many networks are planned.
+        return cache(partial(cell_variation, self._values, self.header.shape))
 
     def _room(self, budget: int) -> int:
         """Bytes of ``budget`` that are the network's."""

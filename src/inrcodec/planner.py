@@ -52,7 +52,7 @@ _TREE_LEVELS = ((4_000, 3), (0, 2))
 _LEVEL_RATIO = 1.0
 """Weights of a level of an octree to those of the level above."""
 
-_NETWORK_OVERHEAD = 8
+_TREE_OVERHEAD, _MIXTURE_OVERHEAD = 8, 11
 _TENSOR_OVERHEAD = 2
 """Bytes of chunk N besides the weights, and for each tensor."""
 
@@ -168,7 +168,16 @@ class Effort:
 
 
 def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effort:
-    """Steps that take the preset's time, whatever the network's size."""
+    """Steps that take the preset's time, whatever the network's size, unless the volume is tiny."""
+    affordable, batch = _affordable_steps(preset, architecture, voxels)
+    steps = max(int(min(affordable, _MOST_EPOCHS * voxels / batch)), _FEWEST_STEPS)
+    tuning_steps = max(int(steps * _TUNING_SHARE), _WANTED_TUNING_STEPS)
+    most = int(max(affordable, steps) * _LARGEST_TUNING_SHARE)
+    return Effort(steps, min(tuning_steps, most), batch)
+
+
+def _affordable_steps(preset: Preset, architecture: Architecture, voxels: int) -> tuple[float, int]:
+    """Steps that there is time for, and the voxels of one."""
     a, work = architecture, _WORK[preset]
     overhead = _STEP_COST + _UPDATE_COST * a.parameters
     cost: float = a.active_parameters + _SINE_COST * _hidden_units(a)
@@ -183,11 +192,7 @@ def plan_effort(preset: Preset, architecture: Architecture, voxels: int) -> Effo
     batch = max(batch, of_a_path * a.paths)
     # A large network gets smaller batches before it gets too few steps.
     batch = min(batch, max(int((work / _WANTED_STEPS - overhead) / cost), _LEAST_BATCH), voxels)
-    affordable = work / (cost * batch + overhead)
-    steps = max(int(min(affordable, _MOST_EPOCHS * voxels / batch)), _FEWEST_STEPS)
-    tuning_steps = max(int(steps * _TUNING_SHARE), _WANTED_TUNING_STEPS)
-    most = int(max(affordable, steps) * _LARGEST_TUNING_SHARE)
-    return Effort(steps, min(tuning_steps, most), batch)
+    return work / (cost * batch + overhead), batch
 
 
 def _hidden_units(architecture: Architecture) -> int:
@@ -225,7 +230,7 @@ def plan_network(
 
     largest = plan = of_size(network_bytes)
     size = network_bytes
-    while plan_effort(preset, plan.architecture, voxels).fit_steps < _ENOUGH_STEPS[preset]:
+    while _affordable_steps(preset, plan.architecture, voxels)[0] < _ENOUGH_STEPS[preset]:
         size = int(size * _SMALLER)
         try:
             plan = of_size(size)
@@ -388,5 +393,6 @@ def _widest(shape: _Shape, network_bytes: int) -> Architecture | None:
 
 
 def _coded_bytes(architecture: Architecture) -> int:
+    overhead = _MIXTURE_OVERHEAD if isinstance(architecture, Mixture) else _TREE_OVERHEAD
     weights = round(architecture.parameters * BITS_PER_WEIGHT / 8)
-    return _NETWORK_OVERHEAD + _TENSOR_OVERHEAD * len(architecture.tensors) + weights
+    return overhead + _TENSOR_OVERHEAD * len(architecture.tensors) + weights

@@ -96,7 +96,7 @@ class BalancedBatches:
         step = self._done % self._steps
         self._done += 1
         size = self._each * self._paths
-        probe = max(1, size // max(PROBE_SHARE, self._paths))
+        probe = max(1, size // max(PROBE_SHARE, self._model.architecture.paths))
         numbers = range(step * self._parts, (step + 1) * self._parts)
         return Step(
             [_cut(self._balanced, number * size, size) for number in numbers],

@@ -66,6 +66,7 @@ class Checkpoint:
         steps: int,
         batch: int,
         seed: int,
+        device: torch.device,
     ) -> None:
         self._path = path
         self._steps = steps
@@ -74,6 +75,7 @@ class Checkpoint:
         self._identity = {
             "version of inrcodec": __version__,
             "volume": _fingerprint(voxels),
+            "device": device.type,
             "seed": str(seed),
             "size or kind of network": str(architecture),
             "preset": f"{steps} steps of {batch}",

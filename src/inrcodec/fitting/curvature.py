@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from inrcodec.device import single_threads
+from inrcodec.fitting.loss import LEAK
 from inrcodec.fitting.sampling import Batch, VoxelSampler
 from inrcodec.model.inr import INR, Affine
 from inrcodec.model.sine import TURN
@@ -178,7 +179,7 @@ def _path_passes(
     inputs = _with_ones(mixed)
     weight, bias = head.affine.values()
     output = torch.addmm(bias[:, None], weight, mixed)
-    delta = (output.abs() <= 1) * scale  # the clamp hides what lies outside
+    delta = torch.where(output.abs() <= 1, scale, LEAK * scale)
     passes = [_Pass(head, delta, inputs)]
     back = weight.mT @ delta
     if len(paths) == 1:

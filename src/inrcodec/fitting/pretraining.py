@@ -72,12 +72,12 @@ def balanced_boxes(coordinates: Tensor, lengths: list[int], count: int) -> Cells
     """``count`` boxes that hold as many of the (D, N) coordinates each: a k-d tree, cut across the
     axis along which a box's coordinates spread furthest. ``lengths`` (D,): voxels along the axes.
     """
-    if count == 1:
+    if count == 1 or not coordinates.numel():
         return lambda points: torch.zeros_like(points[0], dtype=torch.int64)
     few = count // 2
     axis = int((torch.tensor(lengths) * coordinates.std(dim=1, correction=0)).argmax())
     values = coordinates[axis]
-    border = values.kthvalue(max(1, len(values) * few // count)).values if len(values) else 0.0
+    border = values.kthvalue(max(1, len(values) * few // count)).values
     low = balanced_boxes(coordinates[:, values <= border], lengths, few)
     high = balanced_boxes(coordinates[:, values > border], lengths, count - few)
 

@@ -16,8 +16,8 @@ from inrcodec.model.stack import HiddenStack
 class Gate(nn.Module):
     """Coordinates and shared features to one logit an expert.
 
-    ReLU layers and a linear map read the shared encoder's features, after those of the gate's own
-    encoder where it has one.
+    ReLU layers, where there are any, and a linear map read the features of the gate's own encoder,
+    the shared encoder's, or both.
     """
 
     def __init__(self, architecture: Mixture) -> None:
