@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,11 +24,11 @@ from inrcodec.bench.codecs import all_codecs
 from inrcodec.bench.codecs.peer import SIDE_BYTES, Peer
 from inrcodec.bench.codecs.tthresh import Tthresh
 from inrcodec.bench.folder import write_summary
-from inrcodec.bench.measurement import Measurement, Results, Subject
-from inrcodec.bench.plot import apart
-from inrcodec.bench.runs import bench, volume_name
+from inrcodec.bench.measurement import ENDS, Measurement, Results, Subject
+from inrcodec.bench.plot import _figure, apart
+from inrcodec.bench.runs import bench, by_name, volume_name
 from inrcodec.cli import main
-from inrcodec.errors import InputError
+from inrcodec.errors import InputError, OutputError
 from inrcodec.planner import Preset
 from inrcodec.volume.read import read_volume
 
@@ -99,7 +102,7 @@ def row(codec: str, target: float, psnr: float | None, **figures: object) -> Mea
 def test_measures_what_a_peer_makes(scan: Path, tmp_path: Path) -> None:
     results = Results(tmp_path / "measurements.csv")
     done: list[Measurement] = []
-    bench([scan], [Rounding()], [8, 64], results, ignore, done.append)
+    bench({"scan": scan}, [Rounding()], [8, 64], results, ignore, done.append)
     assert list(results) == done == list(Results(tmp_path / "measurements.csv"))
     assert [m.subject.target for m in done] == [8, 64]
     volume = read_volume(scan).data
@@ -159,10 +162,10 @@ def test_goes_on_after_an_interruption(scan: Path, tmp_path: Path) -> None:
 
     path = tmp_path / "measurements.csv"
     with pytest.raises(KeyboardInterrupt):
-        bench([scan], [Interrupted()], [2, 256], Results(path), ignore, ignore)
+        bench({"scan": scan}, [Interrupted()], [2, 256], Results(path), ignore, ignore)
     (before,) = lines_of(path)
     again: list[Measurement] = []
-    bench([scan], [Rounding()], [2, 256], Results(path), ignore, again.append)
+    bench({"scan": scan}, [Rounding()], [2, 256], Results(path), ignore, again.append)
     assert [m.subject.target for m in again] == [256]
     assert lines_of(path)[0] == before
     assert len(lines_of(path)) == 2
@@ -171,19 +174,19 @@ def test_goes_on_after_an_interruption(scan: Path, tmp_path: Path) -> None:
 def test_measures_anew_what_changed(scan: Path, tmp_path: Path) -> None:
     path = tmp_path / "measurements.csv"
     peer = Rounding()
-    bench([scan], [peer], [64], Results(path), ignore, ignore)
+    bench({"scan": scan}, [peer], [64], Results(path), ignore, ignore)
     encodes = peer.encodes
-    bench([scan], [peer], [64], Results(path), ignore, ignore)
+    bench({"scan": scan}, [peer], [64], Results(path), ignore, ignore)
     assert peer.encodes == encodes
     peer.settings = "others"
-    bench([scan], [peer], [64], Results(path), ignore, ignore)
+    bench({"scan": scan}, [peer], [64], Results(path), ignore, ignore)
     assert peer.encodes > encodes
     assert [line["settings"] for line in lines_of(path)] == ["others"]
 
 
 def test_what_no_file_is_small_enough_for_says_so(scan: Path, tmp_path: Path) -> None:
     results = Results(tmp_path / "measurements.csv")
-    bench([scan], [Rounding()], [6000], results, ignore, ignore)
+    bench({"scan": scan}, [Rounding()], [6000], results, ignore, ignore)
     (measured,) = results
     assert measured.psnr is None
     assert measured.note == "no file is that small: 25 bytes at least, a ratio of 614"
@@ -197,14 +200,19 @@ def test_a_peer_that_fails_is_noted(scan: Path, tmp_path: Path) -> None:
             raise RuntimeError("no licence")
 
     results = Results(tmp_path / "measurements.csv")
-    bench([scan], [Failing(), Rounding()], [64], results, ignore, ignore)
+    bench({"scan": scan}, [Failing(), Rounding()], [64], results, ignore, ignore)
     assert [m.note for m in results] == ["failed: failing: no licence", ""]
 
 
-def test_volumes_of_one_name_are_refused(scan: Path, tmp_path: Path) -> None:
-    results = Results(tmp_path / "measurements.csv")
+def test_volumes_of_one_name_are_refused(scan: Path) -> None:
     with pytest.raises(InputError, match="scan: two volumes have this name"):
-        bench([scan, scan], [Rounding()], [64], results, ignore, ignore)
+        by_name([scan, scan])
+
+
+def test_a_volume_named_as_the_plot_of_all_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "All.nii").touch()
+    with pytest.raises(InputError, match=r"All\.nii: the plot of all volumes has this name"):
+        by_name([tmp_path / "All.nii"])
 
 
 def test_a_volume_of_one_value_is_refused(tmp_path: Path) -> None:
@@ -227,6 +235,41 @@ def test_a_file_that_holds_no_measurements_is_refused(text: str, tmp_path: Path)
     path.write_text(text + "x\n")
     with pytest.raises(InputError, match="holds no measurements"):
         Results(path)
+
+
+@pytest.mark.parametrize(("cut", "added"), [(1, ""), (9, ""), (0, ",")])
+def test_a_line_of_another_length_is_refused(cut: int, added: str, tmp_path: Path) -> None:
+    path = tmp_path / "measurements.csv"
+    Results(path).add(row("sperr", 64, 40.0))
+    line = path.read_text().rstrip("\n")
+    path.write_text(line[: len(line) - cut] + added)
+    with pytest.raises(InputError, match="line 2 has too many fields, or too few"):
+        Results(path)
+
+
+def test_runs_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "measurements.csv"
+    codecs = ("sperr", "x265", "zfp")
+
+    def add_all(codec: str) -> None:
+        results = Results(path)
+        for target in range(1, 9):
+            results.add(row(codec, target, 40.0))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(add_all, codecs))
+    assert {(m.subject.codec, m.subject.target) for m in Results(path)} == {
+        (codec, target) for codec in codecs for target in range(1, 9)
+    }
+
+
+def test_what_another_run_measured_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "measurements.csv"
+    results, others = Results(path), Results(path)
+    measured = row("sperr", 64, 40.0)
+    others.add(measured)
+    assert results.has(measured.subject)
+    assert list(results) == [measured]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +315,38 @@ def test_presets_stand_side_by_side(tmp_path: Path) -> None:
     assert svg.count("inrcodec slow") == 1
 
 
+def test_a_file_of_the_finest_setting_is_marked(scan: Path, tmp_path: Path) -> None:
+    results = Results(tmp_path / "measurements.csv")
+    size = read_volume(scan).data.size
+    ratios = [1.5, 2 * size / (size + 1 + SIDE_BYTES), 64]  # the second has no byte left
+    bench({"scan": scan}, [Rounding()], ratios, results, ignore, ignore)
+    assert [m.note for m in results] == [ENDS, "", ""]
+    tables = write_summary(tmp_path, results, {})[0].read_text()
+    assert tables.count("** †") == 1
+
+
+def test_a_far_smaller_file_is_in_the_plot(tmp_path: Path) -> None:
+    (panel,) = _figure({"brain": [row("sz3", 6000, 20.0, ratio=9500.0)]}).axes
+    assert panel.get_xlim()[0] < 6000 and panel.get_xlim()[1] > 9500
+
+
+def test_a_name_is_no_formula(tmp_path: Path) -> None:
+    results = Results(tmp_path / "measurements.csv")
+    measured = row("sperr", 64, 40.0)
+    name = r"a$\foo$"
+    results.add(replace(measured, subject=replace(measured.subject, volume=name)))
+    svg = write_summary(tmp_path, results, {})[1]
+    assert name in svg.read_text()
+
+
+def test_a_folder_in_place_of_a_plot_is_named(tmp_path: Path) -> None:
+    results = Results(tmp_path / "measurements.csv")
+    results.add(row("sperr", 64, 40.0))
+    (tmp_path / "brain.svg").mkdir()
+    with pytest.raises(OutputError, match=r"brain\.svg: is a folder"):
+        write_summary(tmp_path, results, {})
+
+
 def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
     results = Results(tmp_path / "measurements.csv")
     results.add(row("sperr", 64, 40.0))
@@ -303,6 +378,25 @@ def test_the_command(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
     encodes = rounding.encodes
     assert run(scan, "--codecs", "sperr", "--ratios", "8,64", "--out", out).exit_code == 0
     assert rounding.encodes == encodes
+
+
+def test_all_volumes_are_looked_for_first(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
+    done = run(scan, tmp_path / "absent.nii", "--codecs", "sperr", "--out", tmp_path / "results")
+    assert done.exit_code == 3
+    assert f"{tmp_path / 'absent.nii'}: cannot be read: No such file" in done.stderr
+    assert rounding.encodes == 0
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_standard_output(scan: Path, tmp_path: Path) -> None:
+    Results(tmp_path / "measurements.csv").add(row("sperr", 64, 40.0))
+    command = [sys.executable, "-m", "inrcodec", "bench", str(scan), "--out", str(tmp_path)]
+    command += ["--codecs", "zfp", "--ratios", "8"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1].startswith("inrcodec: error: standard output: cannot be")
 
 
 def test_inrcodec_by_any_preset_is_measured(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
@@ -353,7 +447,7 @@ def test_inrcodec_itself(short_fit: None, scan: Path, tmp_path: Path) -> None:
     results = Results(tmp_path / "measurements.csv")
     own = all_codecs(Preset.FAST, 1)["inrcodec"]
     assert own.name == "inrcodec fast"
-    bench([scan], [own], [38, 10_000], results, ignore, ignore)
+    bench({"scan": scan}, [own], [38, 10_000], results, ignore, ignore)
     fitting, smaller = results
     assert fitting.bytes is not None and fitting.bytes <= 15360 / 38
     assert fitting.psnr is not None and fitting.encode_seconds is not None
@@ -371,10 +465,22 @@ def test_a_peer_through_its_real_implementation(name: str, tmp_path: Path) -> No
     data += np.random.default_rng(0).normal(0, 20, data.shape).astype(np.int16)
     nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "blob.nii")
     results = Results(tmp_path / "measurements.csv")
-    bench([tmp_path / "blob.nii"], [peer], [20], results, ignore, ignore)
+    bench({"blob": tmp_path / "blob.nii"}, [peer], [20], results, ignore, ignore)
     (measured,) = results
     assert measured.note == ""
     assert measured.bytes is not None and 0.5 * 3330 < measured.bytes <= 3330
     # An axis mixed up, a slice shifted or a wrong range would not come near.
     assert measured.psnr is not None and measured.psnr > 26
     assert peer.version()[0].isalnum()
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_on_one_slice(name: str, tmp_path: Path) -> None:
+    peer = all_codecs(Preset.FAST, 1)[name]
+    if needed := peer.missing():
+        pytest.skip(f"{name} is not installed: {needed}")
+    x, y = np.meshgrid(np.linspace(-1, 1, 90), np.linspace(-1, 1, 70), indexing="ij")
+    data = (1000 * np.exp(-3 * (x * x + (y - 0.3) ** 2))).astype(np.int16)
+    nib.save(nib.Nifti1Image(data[:, :, None], np.eye(4)), tmp_path / "slice.nii")
+    coded = peer.open(read_volume(tmp_path / "slice.nii")).within(data.nbytes // 10)
+    assert np.abs(coded.decoded[:, :, 0] - data).mean() < 10

@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.bench.measurement import OWN, Measurement, is_own, without_preset
+from inrcodec.output import atomic_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
+
+OVERVIEW = "all"
+"""Name of the plot with a panel for each volume."""
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell the rest.
 _STYLES: Mapping[str, tuple[str, str]] = {
@@ -46,9 +50,10 @@ _Curves = dict[str, list[tuple[float, float]]]
 
 
 def write_plots(rows: Sequence[Measurement], folder: Path) -> list[Path]:
-    """Write one plot a volume, and ``all`` with a panel for each, as SVG and PNG.
+    """Write one plot a volume, and `OVERVIEW` with a panel for each, as SVG and PNG.
 
-    Returns the files. Volumes of which nothing was coded have none.
+    Returns the files, which replace those of before. Volumes of which nothing was coded have none.
+    Raises `OutputError` where one cannot be written.
     """
     volumes: dict[str, list[Measurement]] = {}
     for row in rows:
@@ -58,7 +63,7 @@ def write_plots(rows: Sequence[Measurement], folder: Path) -> list[Path]:
     for name, measured in volumes.items():
         written += save_figure(_figure({name: measured}), folder, name)
     if len(volumes) > 1:
-        written += save_figure(_figure(volumes), folder, "all")
+        written += save_figure(_figure(volumes), folder, OVERVIEW)
     return written
 
 
@@ -108,10 +113,11 @@ def _draw(axes: Axes, name: str, rows: Sequence[Measurement]) -> _Curves:
     axes.xaxis.set_major_locator(FixedLocator(targets))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
-    axes.set_xlim(targets[0] / 1.15, targets[-1] * (targets[-1] / targets[0]) ** 0.25 * 1.15)
+    last = max(ratio for points in curves.values() for ratio, _ in points)
+    axes.set_xlim(targets[0] / 1.15, last * (last / targets[0]) ** 0.25 * 1.15)
     axes.set_xlabel("compression ratio (bytes of the voxels / bytes of the file)")
     axes.set_ylabel("PSNR in dB (peak: range of the values)")
-    axes.set_title(name, loc="left")
+    axes.set_title(name, loc="left", parse_math=False)  # a name may have dollar signs
     axes.grid(color="#E0E0E0", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -194,12 +200,14 @@ def _pixels(axes: Axes, points: list[tuple[float, float]]) -> NDArray[np.float64
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write ``name`` as SVG and PNG; returns both paths."""
+    """Write ``name`` as SVG and PNG, or raise `OutputError`; returns both paths."""
     from matplotlib import rc_context
 
-    paths = [folder / f"{name}.svg", folder / f"{name}.png"]
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     # The same results give the same bytes.
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(paths[0], metadata={"Date": None})
-        figure.savefig(paths[1], dpi=150, metadata={"Software": None})
-    return paths
+        with atomic_output(svg, overwrite=True) as file:
+            figure.savefig(file, format="svg", metadata={"Date": None})
+        with atomic_output(png, overwrite=True) as file:
+            figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return [svg, png]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from inrcodec.bench.codecs.codec import Codec, Coder, UnreachableError
-from inrcodec.bench.measurement import Measurement, Results, Subject
+from inrcodec.bench.measurement import ENDS, Measurement, Results, Subject
+from inrcodec.bench.plot import OVERVIEW
 from inrcodec.errors import InputError, PeerError
 from inrcodec.metrics import measure
 from inrcodec.volume.checksum import checksum
@@ -24,7 +25,7 @@ OnEnd = Callable[[Measurement], None]
 
 
 def bench(
-    paths: Sequence[Path],
+    volumes: Mapping[str, Path],
     codecs: Sequence[Codec],
     ratios: Iterable[float],
     results: Results,
@@ -35,16 +36,12 @@ def bench(
 
     Each measurement is in ``results`` as soon as it is made. A codec that fails, or makes no file
     that small, has that measured. Raises an `InputError` for a volume that cannot be read or has
-    one value only, and for two of one name.
+    one value only.
     """
-    names = [volume_name(path) for path in paths]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{name}: two volumes have this name: rename one of them")
     ratios = sorted(set(map(float, ratios)))
     versions = [codec.version() for codec in codecs]
-    total, number = len(paths) * len(codecs) * len(ratios), 0
-    for name, path in zip(names, paths, strict=True):
+    total, number = len(volumes) * len(codecs) * len(ratios), 0
+    for name, path in volumes.items():
         volume = read_volume(path)
         for codec, version in zip(codecs, versions, strict=True):
             coder: Coder | None = None  # made once something has to be measured
@@ -58,6 +55,26 @@ def bench(
                 row = _measured(subject, volume, coder)
                 results.add(row)
                 on_end(row)
+
+
+def by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    """Files and folders by the names that results have of them.
+
+    Raises an `InputError` for one that is not there, two of one name, and one named as `OVERVIEW`.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        try:
+            path.stat()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        name = volume_name(path)
+        if name in found:
+            raise InputError(f"{name}: two volumes have this name: rename one of them")
+        if name.lower() == OVERVIEW:  # some file systems do not tell letters' cases apart
+            raise InputError(f"{path}: the plot of all volumes has this name: rename the file")
+        found[name] = path
+    return found
 
 
 def volume_name(path: Path) -> str:
@@ -110,4 +127,5 @@ def _measured(subject: Subject, volume: Volume, coder: Coder) -> Measurement:
         parameter=None if coded.parameter is None else round(coded.parameter, 6),
         encode_seconds=round(coded.encode_seconds, 2),
         decode_seconds=round(coded.decode_seconds, 2),
+        note=ENDS if coded.ends else "",
     )

@@ -91,7 +91,7 @@ class RateSearch:
     def _try(self, at: float) -> None:
         if at in self._trials:
             return
-        parameter = self._coarsest + at * (self._finest - self._coarsest)
+        parameter = (1 - at) * self._coarsest + at * self._finest  # either end to the bit
         begin = time.perf_counter()
         data = self._encode(parameter)
         self._trials[at] = Trial(parameter, data, time.perf_counter() - begin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
-from inrcodec.bench.measurement import OWN, Measurement, is_own
+from inrcodec.bench.measurement import ENDS, OWN, Measurement, is_own
 from inrcodec.bench.rates import RatePoint, bd_psnr, bd_rate
 
 Rows = Sequence[Measurement]
@@ -48,7 +48,8 @@ def _overview(rows: Rows) -> str:
     return (
         "## PSNR in dB, the range of the values as its peak\n\n"
         "Files of at most 1/ratio of the voxels' bytes. A dash: it makes no file that small.\n"
-        "↓2 and ↓4: of a volume that was down-sampled by that along each axis.\n\n"
+        "↓2 and ↓4: of a volume that was down-sampled by that along each axis.\n"
+        "†: the codec's finest setting, which leaves more than 1 % of these bytes unused.\n\n"
         + _table(["volume", "ratio", *codecs], lines)
     )
 
@@ -61,7 +62,9 @@ def _psnr(row: Measurement | None, best: float | None) -> str:
     text = f"{row.psnr:.2f}"
     if row.psnr == best:
         text = f"**{text}**"
-    return text if row.factor == 1 else f"{text} ↓{row.factor}"
+    if row.factor != 1:
+        text += f" ↓{row.factor}"
+    return f"{text} †" if row.note == ENDS else text
 
 
 def _differences(rows: Rows) -> str:

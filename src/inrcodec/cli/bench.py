@@ -14,6 +14,7 @@ import click
 
 from inrcodec.cli import options
 from inrcodec.cli.errors import cli_errors
+from inrcodec.cli.streams import standard_output
 from inrcodec.planner import Preset
 
 if TYPE_CHECKING:
@@ -106,8 +107,10 @@ def bench(
         from inrcodec.bench.folder import open_results, write_summary
         from inrcodec.bench.measurement import without_preset
         from inrcodec.bench.runs import bench as measure_all
+        from inrcodec.bench.runs import by_name
         from inrcodec.errors import InrcodecError
 
+        named = by_name(volumes)
         fit = Preset(preset) if preset else Preset.FAST if quick else Preset.MEDIUM
         known = all_codecs(fit, threads or os.cpu_count() or 1)
         wanted = [known[name] for name in codecs]
@@ -122,7 +125,7 @@ def bench(
         results = open_results(out)
         try:
             with _display(quiet) as (on_start, on_end):
-                measure_all(volumes, present, ratios, results, on_start, on_end)
+                measure_all(named, present, ratios, results, on_start, on_end)
         finally:
             measured = {without_preset(row.subject.codec) for row in results}
             absent = {
@@ -130,8 +133,9 @@ def bench(
             }
             written = write_summary(out, results, absent)
         if not quiet:
-            for path in written:
-                click.echo(path)
+            with standard_output():
+                for path in written:
+                    click.echo(path)
 
 
 @contextmanager

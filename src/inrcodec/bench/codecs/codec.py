@@ -20,6 +20,7 @@ class Coded:
         parameter: the codec's rate parameter; None for a codec that is asked for the size.
         factor: the down-sampling of each axis before the codec; 1 is none.
         encode_seconds, decode_seconds: wall time of this one encode and its decode.
+        ends: whether the codec's finest parameter leaves bytes that the search would have used.
     """
 
     decoded: NDArray[Any]
@@ -28,6 +29,7 @@ class Coded:
     factor: int
     encode_seconds: float
     decode_seconds: float
+    ends: bool
 
 
 class UnreachableError(Exception):

@@ -72,4 +72,5 @@ class MoecCoder:
             factor=1,
             encode_seconds=encode_seconds,
             decode_seconds=time.perf_counter() - begin,
+            ends=False,
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inrcodec.bench.codecs.codec import Coded, UnreachableError
 from inrcodec.bench.resampling import FILTERS, FloatArray, Shape, low_shape, upsample
-from inrcodec.bench.search import RateSearch
+from inrcodec.bench.search import TOLERANCE, RateSearch
 from inrcodec.bitstream.volume_header import VolumeHeader
 from inrcodec.errors import InputError, PeerError
 from inrcodec.volume.intensity import LEVELS, denormalize, normalize
@@ -111,13 +111,15 @@ class PeerCoder:
 
     def _coded(self, search: _StackSearch, size: int) -> tuple[float, Coded]:
         """What one search gives, behind its mean squared error, in units of the range."""
-        trial = search.rate.within(size - SIDE_BYTES)
+        room = size - SIDE_BYTES
+        trial = search.rate.within(room)
         if trial is None:
             raise UnreachableError(search.rate.smallest() + SIDE_BYTES)
         begin = time.perf_counter()
         stack = search.decode(trial.data)
         decoded = self._restored(stack)
         decode_seconds = time.perf_counter() - begin
+        with_room = len(trial.data) < room * (1 - TOLERANCE)
         coded = Coded(
             decoded=decoded,
             size=len(trial.data) + SIDE_BYTES,
@@ -125,6 +127,7 @@ class PeerCoder:
             factor=search.factor,
             encode_seconds=trial.seconds + search.seconds,
             decode_seconds=decode_seconds,
+            ends=with_room and trial.parameter == self._peer.finest,
         )
         return float(np.square(stack - self._stack).mean(dtype=np.float64)), coded
 

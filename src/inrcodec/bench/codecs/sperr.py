@@ -22,10 +22,11 @@ class Sperr(ImagecodecsPeer):
 
         # It takes a budget that rounds to nothing for no limit.
         bits = max(2.0**parameter, _FEWEST_BITS / stack.size)
-        data = imagecodecs.sperr_encode(stack, bits, "bpp", chunks=stack.shape)
-        return bytes(data)
+        if len(stack) == 1:  # which as a chunk ends the process
+            return bytes(imagecodecs.sperr_encode(stack[0], bits, "bpp"))
+        return bytes(imagecodecs.sperr_encode(stack, bits, "bpp", chunks=stack.shape))
 
     def decode(self, data: bytes, shape: Shape) -> FloatArray:
         import imagecodecs
 
-        return np.asarray(imagecodecs.sperr_decode(data), np.float32)
+        return np.asarray(imagecodecs.sperr_decode(data), np.float32).reshape(shape)

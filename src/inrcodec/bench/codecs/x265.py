@@ -26,7 +26,7 @@ class X265(Peer):
 
     name = "x265"
     settings = f"preset veryslow, tune psnr, 12 bits, {_PARAMETERS}, crf searched"
-    coarsest, finest = 51.0, 0.0
+    coarsest, finest = 51.0, -24.0  # 12 bits have 24 more of it than 8
     factors = (1, 2, 4)
 
     def __init__(self, threads: int) -> None:
