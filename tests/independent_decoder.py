@@ -58,6 +58,7 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.offset = 0
+        self.attributes = 0
 
     def take(self, size: int) -> bytes:
         require(size <= len(self.data) - self.offset, "a read past the end")
@@ -474,6 +475,12 @@ def read_dicom(payload: bytes, lengths: tuple[int, ...]) -> Dicom:
     return series
 
 
+def claim(chunk: Reader, attributes: int) -> None:
+    """Counts attributes, items and values yet to be read."""
+    chunk.attributes += attributes
+    require(chunk.attributes <= LIMIT_ATTRIBUTES, "the attributes are over the limit")
+
+
 def read_attribute(chunk: Reader) -> str:
     number = chunk.u8()
     require(number < len(ATTRIBUTES), "an attribute has no number")
@@ -494,6 +501,7 @@ def read_dataset(chunk: Reader, levels: int) -> Attributes:
     require(levels >= 0, "sequences are nested too deep")
     dataset: Attributes = {}
     for _ in range(chunk.varint()):
+        claim(chunk, 1)
         keyword = read_attribute(chunk)
         require(keyword not in dataset, "an attribute occurs twice")
         dataset[keyword] = read_value(chunk, keyword, levels)
@@ -506,6 +514,7 @@ def read_value(chunk: Reader, keyword: str, levels: int) -> Any:
     count = chunk.varint()
     if kind == "bytes":
         return chunk.take(count)
+    claim(chunk, count)
     if kind == "SQ":
         return [read_dataset(chunk, levels - 1) for _ in range(count)]
     read = {"decimals": read_decimal, "integers": Reader.svarint, "texts": read_term}[kind]
@@ -541,6 +550,7 @@ def read_decimal(chunk: Reader) -> Fraction | float:
 def read_column(chunk: Reader, Z: int, T: int, planes: list[Attributes]) -> None:
     length = chunk.varint()
     require(1 <= length <= LEVELS, "neither 1 to 6 attributes on a path")
+    claim(chunk, Z * T * length)
     path = [read_attribute(chunk) for _ in range(length)]
     require(all(representation(name) == "SQ" for name in path[:-1]), "a path without sequences")
     form = chunk.u8()
@@ -557,6 +567,7 @@ def read_column(chunk: Reader, Z: int, T: int, planes: list[Attributes]) -> None
     for p, plane in enumerate(planes):
         value = values[(p, p % Z, p // Z, 0)[form % 4]]
         if value is not None:
+            claim(chunk, len(value) if representation(path[-1]) == "SQ" else 0)
             check_range(path[-1], value)
             # A copy, as a later column may lead into the items of a sequence.
             put(plane, path, deepcopy(value))
@@ -576,7 +587,9 @@ def read_numbers(chunk: Reader, keyword: str, n: int) -> list[list[Fraction | in
     kind = representation(keyword)
     require(kind in ("decimals", "integers"), "texts are no numbers")
     components = []
-    for _ in range(chunk.varint()):
+    number = chunk.varint()
+    claim(chunk, number * n)
+    for _ in range(number):
         head = chunk.u8()
         require(head < 32 and head % 16 <= MOST_DIGITS, "the head of a component is reserved")
         require(head % 16 == 0 or kind == "decimals", "an integer has digits")
@@ -1187,6 +1200,7 @@ LIMIT_LAYERS = 64
 LIMIT_WIDTH = 4096
 LIMIT_METADATA = 2**26
 LIMIT_PLANES = 2**16
+LIMIT_ATTRIBUTES = 2**22
 LIMIT_WORK = 2**52
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import tarfile
+import tracemalloc
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 
 import nibabel as nib
@@ -27,10 +30,12 @@ from inrcodec.bitstream.dicom_metadata import (
     encode_dicom_metadata,
     read_attributes,
 )
+from inrcodec.bitstream.primitives import ByteWriter
 from inrcodec.cli import main
 from inrcodec.decoder import decode_bytes, parse_content
 from inrcodec.encoder import Target, encode_volume
 from inrcodec.errors import BitstreamError, BudgetError, LimitExceededError
+from inrcodec.info import read_info
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.planner import Effort
 from inrcodec.volume.dicom.attributes import find
@@ -213,11 +218,28 @@ def test_per_slice_rescale_goes_back_to_dicom_alone(tmp_path: Path) -> None:
         for k in range(4)
     ]
     encoded = encode(save_all(slices, tmp_path / "pet"))
+    values = next(x for x in run("info", encoded).stdout.splitlines() if x.startswith("values "))
+    assert "differs between slices" in values and values.endswith("decode to DICOM")
+    found = json.loads(run("info", encoded, "--json").stdout)
+    assert found["slope"] is None and found["intercept"] is None
     result = run("decode", encoded, "-o", tmp_path / "x.nii.gz")
     assert result.exit_code == 3 and "decode to DICOM" in result.stderr
+    assert f"error: {encoded}: the rescale differs" in result.stderr
     assert run("decode", encoded, "-o", tmp_path / "out").exit_code == 0
     slopes = [float(s.RescaleSlope) for s in slices_of(tmp_path / "out")]
     assert slopes == [1 + k / 8 for k in range(4)]
+
+
+def test_a_lookup_table_is_no_slope_and_intercept(tmp_path: Path) -> None:
+    table = item(LUTDescriptor=[2, 0, 16], LUTData=b"\0\0\1\0", ModalityLUTType="HU")
+    slices = [
+        image(k, stored(k), ModalityLUTSequence=Sequence([table]), RescaleSlope=None,
+              RescaleIntercept=None)
+        for k in range(3)
+    ]  # fmt: skip
+    encoded = encode(save_all(slices, tmp_path / "ct"))
+    assert read_info(encoded.read_bytes()).scaling is None
+    assert "a lookup table: decode to DICOM" in run("info", encoded).stdout
 
 
 def test_nifti_as_dicom(tmp_path: Path) -> None:
@@ -323,6 +345,89 @@ def test_more_planes_than_the_limit_are_refused(folder: Path) -> None:
         assert error.value.limit == "planes"
 
 
+LUT_SEQUENCE, LUT_DESCRIPTOR, MODALITY = 35, 36, 1
+CT = bytes([1, MODALITY, 1, 15])
+"""A dataset of chunk D: one attribute of one term."""
+
+
+def chunk_d(*columns: bytes) -> bytes:
+    """No shared attributes, and these columns."""
+    return bytes([0, 0, len(columns)]) + b"".join(columns)
+
+
+def lut_of_all_planes(*items: bytes) -> bytes:
+    """A column of one value: a sequence."""
+    return bytes([1, LUT_SEQUENCE, 7, 1, len(items)]) + b"".join(items)
+
+
+def inside_of_it(keyword: int, last: int) -> bytes:
+    """A column of the numbers from 0 to ``last`` in the item of that sequence."""
+    return bytes([2, LUT_SEQUENCE, keyword, 0, 1, 0, 0, 2 * last])
+
+
+def test_what_a_column_leads_into_is_each_planes_own() -> None:
+    payload = chunk_d(lut_of_all_planes(CT), inside_of_it(LUT_DESCRIPTOR, 4))
+    header = decode_dicom_header(payload, (5, 1), DEFAULT_LIMITS)
+    for k, frame in enumerate(header.frames):
+        (inner,) = frame.ModalityLUTSequence
+        assert (inner.Modality, inner.LUTDescriptor) == ("CT", k)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ([lut_of_all_planes(CT, CT), inside_of_it(LUT_DESCRIPTOR, 4)], "through 2 items"),
+        ([lut_of_all_planes(), inside_of_it(LUT_DESCRIPTOR, 4)], "through 0 items"),
+        ([inside_of_it(LUT_DESCRIPTOR, 4)] * 2, "LUTDescriptor occurs twice"),
+        ([inside_of_it(LUT_DESCRIPTOR, 4), lut_of_all_planes(CT)], "Sequence occurs twice"),
+    ],
+)
+def test_columns_that_contradict_each_other(columns: list[bytes], words: str) -> None:
+    with pytest.raises(BitstreamError, match=words):
+        decode_dicom_header(chunk_d(*columns), (5, 1), DEFAULT_LIMITS)
+
+
+def test_a_value_of_many_planes_is_made_once() -> None:
+    payload = chunk_d(lut_of_all_planes(*[CT] * 120))
+    tracemalloc.start()
+    try:
+        header = decode_dicom_header(payload, (2000, 1), DEFAULT_LIMITS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(len(frame.ModalityLUTSequence) == 120 for frame in header.frames)
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("columns", "attributes"),
+    [
+        # Of all planes two items, their element and its value; of each the sequence, and its items.
+        ([lut_of_all_planes(CT, CT)], 2 * 3 + 5 * (1 + 2)),
+        # Of each plane the sequence, the descriptor and its number.
+        ([inside_of_it(LUT_DESCRIPTOR, 4)], 5 * 3),
+    ],
+)
+def test_attributes_of_chunk_d_are_counted(columns: list[bytes], attributes: int) -> None:
+    payload = chunk_d(*columns)
+    decode_dicom_header(payload, (5, 1), Limits(attributes=attributes))
+    with pytest.raises(LimitExceededError, match="DICOM attributes") as error:
+        decode_dicom_header(payload, (5, 1), Limits(attributes=attributes - 1))
+    assert (error.value.limit, error.value.claimed) == ("attributes", attributes)
+
+
+def test_attributes_of_chunk_m_are_counted() -> None:
+    inner = item(EchoTime=1, DiffusionGradientOrientation=[1.0, 0.0, 0.0])
+    frame = item(ImagePositionPatient=[1, 2, 3], MREchoSequence=Sequence([inner] * 7))
+    payload = encode_dicom_metadata(DicomHeader(item(Modality="MR"), (frame,) * 10, False))
+    # The modality; of each plane the position's three values, and the sequence of seven items.
+    attributes = 1 + 10 * (3 + 1 + 7 * 3)
+    decode_dicom_metadata(payload, 10, Limits(attributes=attributes))
+    with pytest.raises(LimitExceededError) as error:
+        decode_dicom_metadata(payload, 10, Limits(attributes=attributes - 1))
+    assert (error.value.limit, error.value.claimed) == ("attributes", attributes)
+
+
 def test_full_attributes_with_private_ones_and_other_characters() -> None:
     shared = item(
         SpecificCharacterSet="ISO_IR 192",
@@ -421,6 +526,14 @@ COLUMNS = bytes.fromhex("2800 1100 5553 0200 0600")
 SEQUENCE = bytes.fromhex("2800 0030 5351 0000 00000000")
 
 
+def sequence(content: bytes) -> bytes:
+    return SEQUENCE[:-4] + struct.pack("<I", len(content)) + content
+
+
+def item_of(content: bytes) -> bytes:
+    return b"\xfe\xff\x00\xe0" + struct.pack("<I", len(content)) + content
+
+
 @pytest.mark.parametrize(
     ("elements", "error"),
     [
@@ -430,15 +543,34 @@ SEQUENCE = bytes.fromhex("2800 0030 5351 0000 00000000")
         (ROWS + COLUMNS[:-1], "cut"),
         (ROWS + COLUMNS[:5], "cut"),
         (SEQUENCE[:6] + b"\1" + SEQUENCE[7:], "reserved bytes"),
+        (ROWS + COLUMNS + sequence(item_of(ROWS + COLUMNS) + item_of(sequence(b""))), None),
+        (sequence(item_of(COLUMNS + ROWS)), "out of order"),
+        (sequence(item_of(ROWS + COLUMNS[:-1])), "cut"),
+        (sequence(item_of(ROWS)[:-1]), "cut"),
+        (sequence(item_of(ROWS)[:7]), "cut"),
+        (sequence(ROWS), "between its items"),
+        (sequence(b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + ROWS), "cut"),
+        (bytes.fromhex("2800 1000 0200 0000 0400"), "no value representation"),
+        (reduce(lambda inner, _: sequence(item_of(inner)), range(2000), b""), "nested too deep"),
     ],
 )
 def test_elements_of_chunk_m(elements: bytes, error: str | None) -> None:
-    data = bytes([0, len(elements)]) + elements + bytes([3, 0])
+    length = ByteWriter()
+    length.varint(len(elements))
+    data = b"\0" + length.getvalue() + elements + bytes([3, 0])
     if error is None:
         assert len(read_attributes(data, 3, DEFAULT_LIMITS).shared) == 3
     else:
         with pytest.raises(BitstreamError, match=error):
             read_attributes(data, 3, DEFAULT_LIMITS)
+
+
+def test_an_element_of_no_known_representation_holds_no_items() -> None:
+    """pydicom knows the attribute for a sequence, which nothing would have counted."""
+    elements = sequence(item_of(ROWS)).replace(b"SQ", b"UN")
+    data = bytes([0, len(elements)]) + elements + bytes([1, 0])
+    (element,) = read_attributes(data, 1, Limits(attributes=1)).shared
+    assert (element.VR, element.value) == ("UN", item_of(ROWS))
 
 
 def test_chunks_that_contradict_each_other(folder: Path) -> None:

@@ -15,6 +15,7 @@ _CLAIMS = {
     "width": "the file claims a layer of {} units",
     "metadata_bytes": "the file claims {} bytes of metadata",
     "planes": "the file claims {} DICOM planes",
+    "attributes": "the file has at least {} DICOM attributes",
     "work": "decoding takes {} multiplications",
 }
 
@@ -35,6 +36,8 @@ class Limits:
     metadata_bytes: int = 1 << 26
     planes: int = 1 << 16
     """Slices times volumes of a DICOM series, whose attributes each take memory."""
+    attributes: int = 1 << 22
+    """Of a DICOM series, in all of its planes, with their items and values."""
     work: int = 1 << 52
     """Multiplications of a weight with a sample: voxels decoded times active parameters."""
 

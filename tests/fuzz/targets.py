@@ -30,6 +30,7 @@ LIMITS = Limits(
     parameters=1 << 10,
     width=1 << 8,
     metadata_bytes=1 << 12,
+    attributes=1 << 14,
 )
 """Small, so that an input within them takes a moment; the number of layers is the default one."""
 

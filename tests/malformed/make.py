@@ -341,6 +341,13 @@ def in_sizes(
     return Malformed(moec(volume, network=payload), error, words)
 
 
+def dicom(payload: bytes, planes: int = 1 << 16) -> Malformed:
+    """A series of so many planes whose attributes are too many."""
+    volume = integers(3, 0, 0, (2, 2, planes))
+    file = container([("V", volume), ("D", payload), ("N", b"")])
+    return Malformed(file, LimitExceededError, "DICOM")
+
+
 def chunks(*letters: str) -> Chunks:
     known = dict(parts(metadata=metadata()))
     return [(letter, known.get(letter, b"?")) for letter in letters]
@@ -815,6 +822,10 @@ CASES: dict[str, Malformed] = {
     "metadata_byte_after_frame": zstd(frame(348, zeros(348)) + b"\0", "chunk m"),
     "metadata_two_frames": zstd(2 * frame(348, zeros(348)), "chunk m"),
     "metadata_skippable_frame": zstd(b"\x50\x2a\x4d\x18\x04\0\0\0" + bytes(4), "chunk m"),
+    # Chunk D, of no shared attributes
+    "dicom_planes": dicom(b"\0\0\0", (1 << 16) + 1),
+    "dicom_columns_of_many_planes": dicom(b"\0\0" + varint(65)),
+    "dicom_numbers_of_many_planes": dicom(b"\0\0\1" + b"\1\5\0" + varint(64)),
 }
 
 

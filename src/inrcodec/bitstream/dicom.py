@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
-from typing import Any
+from typing import Any, Union
 
 from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -28,6 +27,7 @@ from inrcodec.bitstream.dicom_terms import ATTRIBUTES, TERMS
 from inrcodec.bitstream.primitives import ByteReader, ByteWriter, unzigzag, zigzag
 from inrcodec.errors import BitstreamError
 from inrcodec.limits import Limits
+from inrcodec.volume.dicom.elements import put_items
 from inrcodec.volume.dicom.series import DicomHeader
 from inrcodec.volume.dicom.volume import geometry_of
 from inrcodec.volume.geometry import NiftiGeometry
@@ -63,6 +63,9 @@ _RESIDUALS = 16
 
 Path = tuple[str, ...]
 """Keywords from a sequence of one item down to an attribute."""
+
+_Tree = dict[str, Union[DataElement, "_Tree"]]
+"""A plane's attributes by keyword: elements, which planes share, and sequences of one item."""
 
 
 class _Spread(IntEnum):
@@ -123,30 +126,53 @@ def encode_dicom_header(header: DicomHeader, planes: tuple[int, int]) -> bytes:
 def decode_dicom_header(payload: bytes, planes: tuple[int, int], limits: Limits) -> DicomHeader:
     """Read the payload of chunk D for a grid of (Z, T) planes.
 
-    Raises ``LimitExceededError`` for more planes than ``limits`` allow, ``BitstreamError`` for
-    anything that breaks the format.
+    Raises ``LimitExceededError`` for more planes or attributes than ``limits`` allow,
+    ``BitstreamError`` for anything that breaks the format.
     """
     count = planes[0] * planes[1]
     limits.check("planes", count)
-    reader = ByteReader(payload)
+    reader = _Reader(payload, limits)
     flags = reader.u8()
     if flags & ~_ENHANCED:
         raise BitstreamError("chunk D: reserved flags are set")
     shared = _read_dataset(reader, 0)
-    frames = tuple(Dataset() for _ in range(count))
-    for _ in range(reader.varint()):
+    columns = reader.varint()
+    reader.expect(columns * count)
+    trees: list[_Tree] = [{} for _ in range(count)]
+    for _ in range(columns):
         steps = reader.varint()
         if not 1 <= steps <= _MOST_DEPTH:
             raise BitstreamError(f"chunk D: a path of {steps} attributes")
         path = tuple(_keyword(reader.u8()) for _ in range(steps))
         if any(_vr(keyword) != "SQ" for keyword in path[:-1]):
             raise BitstreamError("chunk D: a path leads through no sequence")
-        for frame, value in zip(frames, _read_column(reader, path[-1], planes), strict=True):
-            if value is not None:
-                # A later column may lead into an item, whose planes are not to share it.
-                _place(frame, path, deepcopy(value) if _vr(path[-1]) == "SQ" else value)
+        elements = _read_column(reader, path[-1], planes)
+        # Sequences are made on the way, and each item of one is told where it is.
+        reader.expect((steps - 1) * count + sum(map(_item_count, elements)))
+        for tree, element in zip(trees, elements, strict=True):
+            if element is not None:
+                _place(tree, path, element)
     reader.expect_end()
-    return DicomHeader(shared, frames, bool(flags & _ENHANCED))
+    return DicomHeader(shared, tuple(map(_dataset, trees)), bool(flags & _ENHANCED))
+
+
+class _Reader(ByteReader):
+    """Reads chunk D, and counts what is made of it."""
+
+    __slots__ = ("_expected", "_limits")
+
+    def __init__(self, payload: bytes, limits: Limits) -> None:
+        super().__init__(payload)
+        self._limits = limits
+        self._expected = 0
+
+    def expect(self, number: int) -> None:
+        """Count attributes, items or values before they are made.
+
+        Raises ``LimitExceededError`` where they are more than ``limits.attributes`` by now.
+        """
+        self._expected += number
+        self._limits.check("attributes", self._expected)
 
 
 def _number(keyword: str) -> int:
@@ -176,15 +202,16 @@ def _write_dataset(writer: ByteWriter, dataset: Dataset) -> None:
         _write_value(writer, element.keyword, element.value)
 
 
-def _read_dataset(reader: ByteReader, depth: int) -> Dataset:
+def _read_dataset(reader: _Reader, depth: int) -> Dataset:
     if depth > _MOST_DEPTH:
         raise BitstreamError("chunk D: sequences are nested too deep")
     dataset = Dataset()
     for _ in range(reader.varint()):
+        reader.expect(1)
         keyword = _keyword(reader.u8())
         if keyword in dataset:
             raise BitstreamError(f"chunk D: attribute {keyword} occurs twice")
-        _set(dataset, keyword, _read_value(reader, keyword, depth))
+        dataset.add(_element(keyword, _read_value(reader, keyword, depth)))
     return dataset
 
 
@@ -212,16 +239,17 @@ def _write_value(writer: ByteWriter, keyword: str, value: Any) -> None:
                 _write_term(writer, str(one))
 
 
-def _read_value(reader: ByteReader, keyword: str, depth: int) -> Any:
+def _read_value(reader: _Reader, keyword: str, depth: int) -> Any:
     vr = _vr(keyword)
     count = reader.varint()
     # Every value and every item takes a byte at least.
     if count > reader.remaining:
         raise BitstreamError(f"chunk D: {keyword} claims {count} values")
-    if vr == "SQ":
-        return ItemSequence([_read_dataset(reader, depth + 1) for _ in range(count)])
     if vr in _BINARY_VRS:
         return reader.raw(count)
+    reader.expect(count)
+    if vr == "SQ":
+        return ItemSequence([_read_dataset(reader, depth + 1) for _ in range(count)])
     if vr in _DECIMAL_VRS:
         return [_read_decimal(reader) for _ in range(count)]
     if vr in _INTEGER_VRS:
@@ -304,17 +332,35 @@ def _leaves(dataset: Dataset, before: Path) -> Iterator[tuple[Path, Any]]:
             yield path, element.value
 
 
-def _place(frame: Dataset, path: Path, value: Any) -> None:
+def _item_count(element: DataElement | None) -> int:
+    return len(element.value) if element is not None and element.VR == "SQ" else 0
+
+
+def _place(tree: _Tree, path: Path, element: DataElement) -> None:
     for keyword in path[:-1]:
-        if keyword not in frame:
-            setattr(frame, keyword, ItemSequence([Dataset()]))
-        items = frame[keyword].value
-        if len(items) != 1:
-            raise BitstreamError(f"chunk D: a path leads through {len(items)} items of {keyword}")
-        frame = items[0]
-    if path[-1] in frame:
+        inside = tree.setdefault(keyword, {})
+        if isinstance(inside, DataElement):
+            items = inside.value
+            if len(items) != 1:
+                raise BitstreamError(
+                    f"chunk D: a path leads through {len(items)} items of {keyword}"
+                )
+            # The plane's own, since others may share this one.
+            inside = tree[keyword] = {inner.keyword: inner for inner in items[0]}
+        tree = inside
+    if path[-1] in tree:
         raise BitstreamError(f"chunk D: attribute {path[-1]} occurs twice in a plane")
-    _set(frame, path[-1], value)
+    tree[path[-1]] = element
+
+
+def _dataset(tree: _Tree) -> Dataset:
+    dataset = Dataset()
+    for keyword, content in tree.items():
+        if isinstance(content, DataElement):
+            dataset.add(content)
+        else:
+            put_items(dataset, keyword, [_dataset(content)])
+    return dataset
 
 
 def _write_column(
@@ -348,8 +394,10 @@ def _write_column(
                 writer.svarint(mantissa - predicted)
 
 
-def _read_column(reader: ByteReader, keyword: str, planes: tuple[int, int]) -> list[Any]:
-    """One value for each plane; None where it has none."""
+def _read_column(
+    reader: _Reader, keyword: str, planes: tuple[int, int]
+) -> list[DataElement | None]:
+    """One attribute for each plane, which planes of one value share; None where it has none."""
     slices, volumes = planes
     code = reader.u8()
     try:
@@ -362,14 +410,14 @@ def _read_column(reader: ByteReader, keyword: str, planes: tuple[int, int]) -> l
         _Spread.T: volumes,
         _Spread.NEITHER: 1,
     }[spread]
-    values: list[Any]
+    values: list[DataElement | None]
     if form is _Column.VALUES:
         values = [
-            _read_value(reader, keyword, 0) if _read_presence(reader) else None
+            _element(keyword, _read_value(reader, keyword, 0)) if _read_presence(reader) else None
             for _ in range(length)
         ]
     else:
-        values = _read_numbers(reader, keyword, length)
+        values = [_element(keyword, value) for value in _read_numbers(reader, keyword, length)]
     if spread is _Spread.NEITHER:
         return values * (slices * volumes)
     if spread is _Spread.Z:
@@ -386,12 +434,14 @@ def _read_presence(reader: ByteReader) -> bool:
     return presence == 1
 
 
-def _read_numbers(reader: ByteReader, keyword: str, length: int) -> list[Any]:
+def _read_numbers(reader: _Reader, keyword: str, length: int) -> list[Any]:
     vr = _vr(keyword)
     if vr not in _DECIMAL_VRS | _INTEGER_VRS:
         raise BitstreamError(f"chunk D: {keyword} has no numbers")
+    count = reader.varint()
+    reader.expect(count * length)
     components: list[list[Any]] = []
-    for _ in range(reader.varint()):
+    for _ in range(count):
         code, first = reader.u8(), reader.svarint()
         last = first + reader.svarint()
         digits = code & ~_RESIDUALS
@@ -446,7 +496,7 @@ def _as_list(value: Any) -> list[Any]:
     return [value] if single else list(value)
 
 
-def _set(dataset: Dataset, keyword: str, value: Any) -> None:
+def _element(keyword: str, value: Any) -> DataElement:
     vr = _vr(keyword)
     if isinstance(value, list):
         if vr == "DS":
@@ -466,7 +516,7 @@ def _set(dataset: Dataset, keyword: str, value: Any) -> None:
     tag = tag_for_keyword(keyword)
     assert tag is not None
     try:
-        dataset.add(DataElement(tag, vr, value, validation_mode=config.IGNORE))
+        return DataElement(tag, vr, value, validation_mode=config.IGNORE)
     except (ValueError, TypeError, OverflowError) as error:
         raise BitstreamError(f"chunk D: {keyword} has a value out of range: {error}") from None
 
