@@ -9,6 +9,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -214,6 +215,41 @@ def test_encode_default_output(here: Path, one_value: str, source: str, output: 
     assert (here / output).read_bytes().startswith(b"MOEC")
 
 
+@pytest.mark.usefixtures("one_value")
+def test_encode_names_the_output_after_a_link(here: Path) -> None:
+    (here / "link.nii.gz").symlink_to("flat.nii.gz")
+    assert run("encode", "link.nii.gz", "-r", "1").exit_code == 0
+    assert (here / "link.moec").exists()
+
+
+def test_encode_of_a_link_to_itself(here: Path) -> None:
+    (here / "loop.nii.gz").symlink_to("loop.nii.gz")
+    result = run("encode", "loop.nii.gz", "-r", "10")
+    assert result.exit_code == 3
+    assert last_line(result).startswith("inrcodec: error: loop.nii.gz: cannot be read: Too many")
+
+
+@pytest.mark.usefixtures("short_fit")
+def test_encode_json_has_no_infinity(here: Path) -> None:
+    data = 1.7e308 * np.sign(np.random.default_rng(0).normal(size=(16, 16, 16)))
+    nib.save(nib.Nifti1Image(data, np.eye(4)), here / "huge.nii")
+    result = run("encode", "huge.nii", "-r", "50", "--json", "--quiet")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert report["psnr_peak"] is None
+
+
+def test_encode_keeps_the_name_of_the_intent_with_all_metadata_alone(here: Path) -> None:
+    picture = nib.Nifti1Image(np.full((4, 5, 6), 7, np.int16), np.eye(4))
+    picture.header.set_intent("estimate", (), "Jane Doe")
+    nib.save(picture, here / "flat.nii")
+    for metadata, name in (("geometry", ""), ("full", "Jane Doe")):
+        run("encode", "flat.nii", "--bytes", "1000", "--metadata", metadata, "-f")
+        assert (b"Jane" in (here / "flat.moec").read_bytes()) == bool(name)
+        assert run("decode", "flat.moec", "-o", "back.nii", "-f").exit_code == 0
+        assert nib.load(here / "back.nii").header.get_intent() == ("estimate", (), name)
+
+
 def test_encode_of_one_value_is_exact(here: Path, one_value: str) -> None:
     report = json.loads(run("encode", one_value, "-r", "1", "--json").stdout)
     assert report["psnr"] is None
@@ -323,6 +359,29 @@ def test_decode_output_is_nifti_or_dicom(file: Path, output: str, message: str) 
     assert names(file.parent) == ["scan.moec"]
 
 
+def test_decode_to_a_name_that_no_file_can_have(file: Path) -> None:
+    result = run("decode", file, "-o", 300 * "x" + ".v2")
+    assert result.exit_code == 6
+    assert last_line(result).endswith("cannot be written: File name too long")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may search")
+def test_decode_to_a_folder_that_may_not_be_searched(file: Path) -> None:
+    (file.parent / "closed").mkdir(0o600)
+    result = run("decode", file, "-o", "closed/out.v2")
+    assert result.exit_code == 6
+    assert last_line(result).endswith("cannot be written: Permission denied")
+
+
+def test_decode_tells_which_file_dicom_cannot_hold(here: Path) -> None:
+    nib.save(nib.Nifti1Image(np.full((4, 5, 6), 7, np.float32), np.eye(4)), here / "float.nii")
+    assert run("encode", "float.nii", "-r", "1").exit_code == 0
+    for output in ("out", "out.dcm"):
+        result = run("decode", "float.moec", "-o", output)
+        assert result.exit_code == 3
+        assert last_line(result).startswith("inrcodec: error: float.moec: float32 voxels; DICOM")
+
+
 def test_decode_standard_input_needs_an_output_name() -> None:
     result = run("decode", "-")
     assert result.exit_code == 2
@@ -353,6 +412,11 @@ def test_info(file: Path, moec: bytes) -> None:
     assert rows["spacing"] == "x 1 mm, y 1.5 mm, z 2 mm"
     assert rows["metadata"] == "NIfTI-1, geometry only"
     assert rows["note"] == "Lossy: not for primary diagnosis."
+
+
+def test_info_of_a_file_without_metadata(one_value: str) -> None:
+    assert run("encode", one_value, "-r", "1", "--metadata", "none").exit_code == 0
+    assert re.search("^metadata +none$", run("info", "flat.moec").stdout, re.M)
 
 
 def test_info_json(file: Path, moec: bytes) -> None:
@@ -426,6 +490,29 @@ def test_no_bytes_to_a_terminal(here: Path) -> None:
         os.close(theirs)
     assert result.returncode == 2
     assert b"standard output is a terminal" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("info - <&-", 4, "standard input: cannot be read: it is closed"),
+        ("verify - <&-", 4, "standard input: cannot be read: it is closed"),
+        ("decode - -o out.nii <&-", 4, "standard input: cannot be read: it is closed"),
+        ("info flat.moec >&-", 6, "standard output: cannot be written: it is closed"),
+        ("verify flat.moec >&-", 6, "standard output: cannot be written: it is closed"),
+        ("encode flat.nii.gz -r 1 -o - >&-", 6, "standard output: cannot be written: it is closed"),
+        ("decode flat.moec 2>&-", 0, ""),
+        ("verify -q flat.moec >&-", 0, ""),
+    ],
+)
+def test_closed_streams(here: Path, one_value: str, command: str, code: int, words: str) -> None:
+    assert run("encode", one_value, "-r", "1").exit_code == 0
+    line = f"exec {shlex.quote(sys.executable)} -m inrcodec {command}"
+    result = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert result.returncode == code
+    assert (result.stderr.splitlines() or [""])[-1].endswith(words)
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")

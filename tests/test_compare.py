@@ -454,6 +454,12 @@ def test_one_series_of_several(tmp_path: Path) -> None:
     assert result.exit_code == 3
     assert "--series" in result.stderr
     assert run(folder, tmp_path / "two" / "a", "--series", "1.2.3.4").exit_code == 0
+    # The option is for the original alone.
+    for arguments in ((folder / "a", folder), (folder / "a", folder / "a", "--mask", folder)):
+        result = run(*arguments)
+        assert result.exit_code == 3
+        assert f"{folder}: holds several series; name a folder or file of one" in result.stderr
+        assert "--series" not in result.stderr and "1.2.3.5" in result.stderr
 
 
 @pytest.mark.usefixtures("short_fit")

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from inrcodec.errors import InrcodecError
+from inrcodec.errors import MissingPackageError
 from inrcodec.report.montage import draw_planes
 from inrcodec.report.orientation import orientation_of_affine
 
@@ -105,5 +105,5 @@ def test_a_constant_volume() -> None:
 
 def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(InrcodecError, match=r"pip install 'inrcodec\[png\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'inrcodec\[png\]'"):
         draw(volume(8, 8, 8), volume(8, 8, 8))

@@ -18,7 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inrcodec.errors import InputError, NonFiniteError, UnsupportedVolumeError
+from inrcodec.errors import (
+    InputError,
+    NonFiniteError,
+    OutOfMemoryError,
+    UnsupportedVolumeError,
+)
 from inrcodec.volume.geometry import HEADER_BYTES
 from inrcodec.volume.nifti import read_nifti, write_nifti
 from inrcodec.volume.volume import VOXEL_DTYPES, Volume
@@ -339,10 +344,21 @@ def test_nonfinite_voxels(dtype: str, tmp_path: Path) -> None:
     data = write_image(path, dtype, byte_order=">")
     bad = np.array([np.nan, np.inf, -np.inf], dtype=np.dtype(dtype).newbyteorder(">"))
     patch(path, 352, bad.tobytes())
-    with pytest.raises(NonFiniteError, match="3 voxels are NaN or infinite"):
+    with pytest.raises(NonFiniteError, match=r"3 voxels .* infinite; .* add --nonfinite zero"):
         read_nifti(path)
     data[:, 0, 0] = 0
     np.testing.assert_array_equal(read_nifti(path, nonfinite="zero").data, data)
+
+
+def test_more_voxels_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / "input.nii"
+    write_image(path)
+    monkeypatch.setattr(np, "empty", no_memory)
+    with pytest.raises(OutOfMemoryError, match=r"input\.nii: \d+ voxels do not fit in memory"):
+        read_nifti(path)
 
 
 def dims(*values: int) -> bytes:

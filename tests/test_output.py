@@ -99,6 +99,17 @@ def test_folder_is_no_output(tmp_path: Path) -> None:
         check_output(tmp_path, overwrite=True)
 
 
+def test_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.moec"
+    path.symlink_to("nowhere")
+    with pytest.raises(OutputError, match="exists already"):
+        check_output(path, overwrite=False)
+    with atomic_output(path, overwrite=True) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["a.moec"]
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist; create it first"):
         check_output(tmp_path / "none" / "a.moec", overwrite=False)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom import uid
 from report_pages import Page, content, levels, script, unpack, view
 
 from inrcodec.architecture import Activation, Gate, Mixture, Stack
@@ -347,6 +348,16 @@ def test_of_dicom_geometry_and_modality_alone(tmp_path: Path) -> None:
     assert "modality CT" in Page(page).text
     assert view(page)["unit"] == "HU"
     assert not view(page)["window"]["presets"]["guessed"]
+
+
+def test_of_slices_of_different_rescale_stored_values_are_shown(tmp_path: Path) -> None:
+    attributes = {"Modality": "PT", "SOPClassUID": uid.PositronEmissionTomographyImageStorage}
+    slices = [image(k, RescaleSlope=1 + k, RescaleIntercept=0, **attributes) for k in range(4)]
+    volume = read_volume(save_all(slices, tmp_path / "series"))
+    comparison = compare(volume.data, volume.data)
+    page = render(Content(volume, volume.data, "series", "scan.moec", comparison))
+    assert "told in stored values: their rescale differs between slices" in Page(page).text
+    assert view(page)["levels"]["first"] == volume.data.min()
 
 
 def test_the_page_is_made_of_files_of_the_package() -> None:

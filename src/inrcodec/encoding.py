@@ -259,7 +259,8 @@ def _geometry_chunk(volume: Volume, metadata: Metadata) -> Chunk:
     if metadata == "none":
         return Chunk(ChunkType.GEOMETRY, encode_geometry(no_geometry(volume.data.shape)))
     if volume.dicom is None:
-        return Chunk(ChunkType.GEOMETRY, encode_geometry(volume.geometry))
+        geometry = volume.geometry if metadata == "full" else volume.geometry.without_text()
+        return Chunk(ChunkType.GEOMETRY, encode_geometry(geometry))
     from inrcodec.bitstream.dicom import encode_dicom_header
     from inrcodec.volume.dicom.essential import essential
     from inrcodec.volume.dicom.volume import header_of, series_of

@@ -98,17 +98,25 @@ class OutOfMemoryError(InrcodecError, MemoryError):
     exit_code = 8
 
 
+class MissingPackageError(InrcodecError):
+    """What was asked for needs an optional package that is not installed; the message names it."""
+
+    exit_code = 9
+
+
 class PeerError(InrcodecError):
     """Another codec, which `inrcodec.bench` runs, failed; the benchmark goes on without it."""
 
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Put a file's name in front of what is wrong with its bytes, or with what is asked of it."""
+    """Put a file's name, unless it is empty, in front of what is wrong with its bytes, or with what
+    is asked of it."""
     try:
         yield
-    except (BitstreamError, RegionError, OutOfMemoryError) as error:
-        error.args = (f"{name}: {error}",)
+    except (InputError, BitstreamError, RegionError, OutOfMemoryError) as error:
+        if name:
+            error.args = (f"{name}: {error}",)
         raise
 
 

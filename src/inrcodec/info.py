@@ -53,8 +53,13 @@ class Info(FileSize):
         return self.geometry.units(len(self.header.shape))
 
     @property
-    def scaling(self) -> tuple[float, float]:
-        """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling."""
+    def scaling(self) -> tuple[float, float] | None:
+        """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling.
+
+        None for DICOM whose planes have each their own, or a lookup table in their place.
+        """
+        if self.modality is not None and not self.geometry.scl_slope:
+            return None
         return self.geometry.scaling
 
     @property
@@ -68,7 +73,7 @@ class Info(FileSize):
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON types, under the names that docs/cli.md lists."""
         header, geometry, a, sform = self.header, self.geometry, self.architecture, self.sform
-        slope, intercept = self.scaling
+        slope, intercept = self.scaling or (None, None)
         return {
             "format_version": self.format_version,
             "bytes": self.file_bytes,
@@ -98,8 +103,8 @@ class Info(FileSize):
 def read_info(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Info:
     """Read the headers in the bytes of a ``.moec`` file.
 
-    All checksums are verified; no weight is decoded. Raises a `BitstreamError` for data that is not
-    a valid file, or beyond ``limits``.
+    The checksums of the chunks are verified; no weight is decoded. Raises a `BitstreamError` for
+    data that is not a valid file, or beyond ``limits``.
     """
     chunks = parse_container(data, limits)
     header = decode_volume_header(chunks[ChunkType.VOLUME], limits)

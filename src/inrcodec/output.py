@@ -22,7 +22,7 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; name a file")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is there, too
         raise OutputError(f"{path}: exists already; use --force to replace it")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
@@ -71,7 +71,7 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links: exFAT, some network mounts
-        if path.exists():
+        if os.path.lexists(path):
             raise FileExistsError(path) from None
         temporary.replace(path)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,10 +100,15 @@ def read_pair(
             )
         return replace(volume, source=str(path))
 
-    first, second = read(original, series), read(decoded)
+    first = read(original, series)
+    with _without_choice(decoded):
+        second = read(decoded)
     with np.errstate(all="ignore"):  # what is not finite is refused where it matters
         values, rescaled = _stored_values(second, first)
-        inside = None if mask is None else _marked(read(mask), first)
+        inside = None
+        if mask is not None:
+            with _without_choice(mask):
+                inside = _marked(read(mask), first)
     return Pair(replace(first, data=_spatial(first)), values, inside, rescaled)
 
 
@@ -114,6 +121,17 @@ def is_moec(path: Path) -> bool:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:  # a folder; what is missing is for the reader to say
         return False
+
+
+@contextmanager
+def _without_choice(path: Path) -> Iterator[None]:
+    """Refuse several series in other words: those of the original alone can be chosen from."""
+    try:
+        yield
+    except InputError as error:
+        if error.table:
+            error.args = (f"{path}: holds several series; name a folder or file of one",)
+        raise
 
 
 def _read(path: Path, series: str | None) -> Volume:
@@ -169,10 +187,10 @@ def _stored_values(decoded: Volume, original: Volume) -> tuple[NDArray[Any], boo
 def _scaling(volume: Volume) -> tuple[_FloatArray, _FloatArray]:
     """Slope and intercept to real values: arrays that broadcast with the voxels of `_spatial`."""
     shape = _spatial(volume).shape
-    if volume.dicom is None or volume.geometry.scl_slope:
-        slope, intercept = volume.geometry.scaling
+    if volume.scaling is not None:
+        slope, intercept = volume.scaling
         return np.full((1,) * len(shape), slope), np.full((1,) * len(shape), intercept)
-    # DICOM whose slices have each their own.
+    # Of DICOM, whose slices have each their own.
     from inrcodec.volume.dicom.attributes import find, numbers
 
     def parts(keyword: str, otherwise: float) -> _FloatArray:

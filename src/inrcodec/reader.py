@@ -35,9 +35,9 @@ AxisIndex = SupportsIndex | slice | EllipsisType
 class Reader:
     """The volume of a ``.moec`` file: indexed as a numpy array is, decoded where it is indexed.
 
-    All values are stored values: ``info.scaling`` has the slope and intercept to real ones. A
-    file is read and its checksums are verified at once; a voxel is the same in whatever part it is
-    decoded, and the whole volume is compared with its checksum.
+    All values are stored values: ``info.scaling`` has the slope and intercept to real ones. A file
+    is read and the checksums of its chunks are verified at once; a voxel is the same in whatever
+    part it is decoded, and the whole volume is compared with its checksum.
     """
 
     def __init__(

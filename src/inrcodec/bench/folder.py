@@ -9,18 +9,20 @@ from pathlib import Path
 from inrcodec.bench.measurement import Results
 from inrcodec.bench.plot import write_plots
 from inrcodec.bench.table import markdown
-from inrcodec.errors import InrcodecError, OutputError
+from inrcodec.errors import MissingPackageError, OutputError
 from inrcodec.output import atomic_output
 
 
 def open_results(folder: Path) -> Results:
     """The measurements in a folder, which is created where it is not there.
 
-    Raises `InrcodecError` where matplotlib is missing, before hours are spent, `OutputError` for a
-    folder that cannot be created, and `InputError` for measurements that cannot be read.
+    Raises `MissingPackageError` where matplotlib is missing, before hours are spent, `OutputError`
+    for a folder that cannot be created, and `InputError` for measurements that cannot be read.
     """
     if find_spec("matplotlib") is None:
-        raise InrcodecError("plots need matplotlib: install it with pip install 'inrcodec[bench]'")
+        raise MissingPackageError(
+            "plots need matplotlib: install it with pip install 'inrcodec[bench]'"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

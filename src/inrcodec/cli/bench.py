@@ -108,7 +108,7 @@ def bench(
         from inrcodec.bench.measurement import without_preset
         from inrcodec.bench.runs import bench as measure_all
         from inrcodec.bench.runs import by_name
-        from inrcodec.errors import InrcodecError
+        from inrcodec.errors import MissingPackageError
 
         named = by_name(volumes)
         fit = Preset(preset) if preset else Preset.FAST if quick else Preset.MEDIUM
@@ -119,7 +119,7 @@ def bench(
             click.echo(f"inrcodec: {name} is missing and not measured: {missing[name]}", err=True)
         present = [codec for codec in wanted if codec.name not in missing]
         if not present:
-            raise InrcodecError(
+            raise MissingPackageError(
                 "none of the codecs asked for is here: install one, or ask for others"
             )
         results = open_results(out)

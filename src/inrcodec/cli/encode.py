@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -157,7 +158,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     type=click.Choice(["refuse", "zero"]),
     default="refuse",
     show_default=True,
-    help="What to do with NaN and infinite voxels.",
+    help="NIfTI: what to do with NaN and infinite voxels.",
 )
 @click.option(
     "--checkpoint",
@@ -330,12 +331,14 @@ def _compare(volume: Volume, decoded: NDArray[Any], on_progress: OnProgress) -> 
 
 
 def _default_output(source: Path) -> Path:
-    name = source.resolve().name  # of "." too
+    if source.name in ("", ".."):  # of a folder
+        source = Path(os.path.abspath(source))
+    name = source.name
     for suffix in (".nii.gz", ".nii", ".dcm", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar"):
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             break
-    return (source if source.name else source.resolve()).parent / f"{name}.moec"
+    return source.parent / f"{name}.moec"
 
 
 def _dtype_peak(report: EncodeReport) -> int | None:
@@ -372,12 +375,12 @@ def _report_dict(output: Path, report: EncodeReport) -> dict[str, Any]:
         "shape": list(report.header.shape),
         "dtype": report.header.dtype.name,
         "psnr": _json_number(quality.psnr_range),
-        "psnr_peak": quality.value_range,
+        "psnr_peak": _json_number(quality.value_range),
         "psnr_dtype": _json_number(quality.psnr_dtype),
         "psnr_dtype_peak": _dtype_peak(report),
-        "ssim": quality.ssim,
-        "max_error": quality.max_error,
-        "mae": quality.mae,
+        "ssim": _json_number(quality.ssim),
+        "max_error": _json_number(quality.max_error),
+        "mae": _json_number(quality.mae),
         "mse": _json_number(quality.mse),
         "network": None if a is None else network_dict(a),
         "bits_per_weight": report.bits_per_weight,
@@ -388,5 +391,5 @@ def _report_dict(output: Path, report: EncodeReport) -> dict[str, Any]:
 
 
 def _json_number(value: float | None) -> float | None:
-    # JSON has no infinity: the PSNR of equal volumes, squares of errors near float64's largest.
-    return None if value is None or math.isinf(value) else value
+    # JSON has no infinity: the PSNR of equal volumes, errors near float64's largest.
+    return value if value is not None and math.isfinite(value) else None

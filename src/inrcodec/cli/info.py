@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @options.limits
 @options.debug
 def info(source: Path, as_json: bool, preview: bool, limits: Limits, debug: bool) -> None:
-    """Describe a .moec file without decoding it.
+    """Describe a .moec file without decoding it; the checksums of its chunks are verified.
 
     SOURCE is a .moec file, or - for standard input.
     """
@@ -66,29 +66,38 @@ def _preview(data: bytes, limits: Limits) -> str:
 
 
 def _rows(name: str, info: Info) -> dict[str, str]:
+    from inrcodec.bitstream.geometry import no_geometry
     from inrcodec.info import NOTICE
 
     header, geometry = info.header, info.geometry
-    slope, intercept = info.scaling
     shape = " x ".join(map(str, header.shape))
     values = " to ".join(
         f"{value:g}" if isinstance(value, float) else str(value)
         for value in (header.low, header.high)
     )
-    if (slope, intercept) != (1.0, 0.0):
+    if info.scaling is None:
+        values += (
+            " as stored; real values by a rescale that differs between slices, or a lookup table: "
+            "decode to DICOM"
+        )
+    elif info.scaling != (1.0, 0.0):
+        slope, intercept = info.scaling
         values += f" as stored; real value = {slope:g} x stored {intercept:+g}"
     spacing = ", ".join(
         f"{axis} {length:g} {unit or '(no unit)'}"
         for axis, length, unit in zip(info.axes, info.spacing, info.units, strict=True)
     )
-    if info.modality is None:
-        kept = "full header (may identify a patient)" if info.has_full_header else "geometry only"
-        metadata = f"NIfTI-{geometry.version}, {kept}"
-    else:
+    if info.modality is not None:
         kept = "all attributes (they identify the patient)"
         if not info.has_full_header:
             kept = "what shows the image, nothing that identifies the patient"
         metadata = f"DICOM {info.modality}, {kept}"
+    elif info.has_full_header:
+        metadata = f"NIfTI-{geometry.version}, full header (may identify a patient)"
+    elif geometry == no_geometry(header.shape):
+        metadata = "none"
+    else:
+        metadata = f"NIfTI-{geometry.version}, geometry only"
     return {
         "file": name,
         "size": size_row(info.file_bytes, info.ratio, info.bits_per_voxel),

@@ -23,7 +23,7 @@ _STAGES = {
 @contextmanager
 def progress_display(quiet: bool) -> Iterator[OnProgress]:
     """Show what goes on, how good it is by now, and the time left in this stage."""
-    if quiet:
+    if quiet or sys.stderr is None:
         yield ignore_progress
     elif not sys.stderr.isatty():
         yield _stage_lines()

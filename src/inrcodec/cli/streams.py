@@ -28,6 +28,8 @@ def read_moec(source: Path, limits: Limits) -> bytes:
     """All bytes of a file or of standard input, refused beyond ``limits.file_bytes``."""
     with naming(stream_name(source)):
         if source == STANDARD:
+            if sys.stdin is None:
+                raise BitstreamError("cannot be read: it is closed")
             if sys.stdin.isatty():
                 raise click.UsageError("standard input is a terminal: pipe a .moec file into it.")
             return read_file(sys.stdin.buffer, limits)
@@ -42,7 +44,9 @@ def check_moec_output(path: Path, overwrite: bool) -> None:
     """Raise now, before any work, where `moec_output` would later."""
     if path != STANDARD:
         check_output(path, overwrite)
-    elif sys.stdout.isatty():
+        return
+    _check_standard_output()
+    if sys.stdout.isatty():
         raise click.UsageError("standard output is a terminal: pipe it, or name a file with -o.")
 
 
@@ -60,6 +64,7 @@ def moec_output(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
 @contextmanager
 def standard_output() -> Iterator[None]:
     """Raise `OutputError` where what the block prints does not reach its end (a full disk)."""
+    _check_standard_output()
     try:
         yield
         sys.stdout.flush()
@@ -69,3 +74,8 @@ def standard_output() -> Iterator[None]:
         # Python must not find that out again while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError(f"standard output: cannot be written: {error.strerror}") from None
+
+
+def _check_standard_output() -> None:
+    if sys.stdout is None:  # `>&-`
+        raise OutputError("standard output: cannot be written: it is closed")

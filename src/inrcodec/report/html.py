@@ -54,6 +54,9 @@ _CONVENTION = (
     "sagittal planes look to the left."
 )
 _NO_ORIENTATION = "The file does not say how the volume lies in space: no sides are marked."
+_STORED = (1.0, 0.0)
+"""Slope and intercept of values that are shown as they are stored."""
+
 _LARGEST = 1e300
 _MOST_EXPERTS = 1 << 8
 _MOST_BARS = 101
@@ -129,7 +132,7 @@ def _view(
     """What the script has to know, as JSON types."""
     shape = three_axes(content.original.data).shape
     geometry = content.original.geometry
-    slope, intercept = geometry.scaling
+    slope, intercept = content.original.scaling or _STORED
     samples = packed["original"].shape
     spacing = turn.along(lengths(geometry.spacing(3)))
     comparison = content.comparison
@@ -169,7 +172,7 @@ def _view(
             "highest": levels.highest,
             "bytes": levels.dtype.itemsize,
         },
-        "unit": "HU" if content.modality == "CT" else "",
+        "unit": "HU" if content.modality == "CT" and content.original.scaling else "",
         "window": {
             "auto": [(low + high) / 2, abs(high - low) or abs(step)],
             "presets": _presets(content),
@@ -209,7 +212,9 @@ def _plane_names(turn: Orientation) -> Sequence[str]:
 def _presets(content: Content) -> dict[str, Any] | None:
     """Windows of CT, where the volume is one or its values look like Hounsfield units."""
     data = content.original.data
-    slope, intercept = content.original.geometry.scaling
+    if content.original.scaling is None:
+        return None
+    slope, intercept = content.original.scaling
     ends = sorted(slope * float(end) + intercept for end in (data.min(), data.max()))
     looks_like_ct = -4096 <= ends[0] <= -900 and 300 <= ends[1] <= 1 << 15
     if content.modality != "CT" and (content.modality is not None or not looks_like_ct):
@@ -328,8 +333,14 @@ def _notes(content: Content, steps: tuple[int, ...], levels: Levels) -> list[str
             "The pictures show values in 65,536 equal steps. All figures are of the values as they "
             "are."
         )
-    slope, intercept = content.original.geometry.scaling
-    if (slope, intercept) != (1.0, 0.0):
+    scaling = content.original.scaling
+    if scaling is None:
+        notes.append(
+            "Everything is told in stored values: their rescale differs between slices, or is a "
+            "lookup table."
+        )
+    elif scaling != _STORED:
+        slope, intercept = scaling
         notes.append(
             f"The pictures show real values = {slope:g} x stored {intercept:+g}; the figures, the "
             "histogram and the curves are of stored values."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InrcodecError
+from inrcodec.errors import MissingPackageError
 from inrcodec.report.orientation import (
     PLANES,
     UNKNOWN,
@@ -63,11 +63,11 @@ class _Plane:
 
 
 def require_pillow() -> None:
-    """Raise `InrcodecError` where Pillow is not installed."""
+    """Raise `MissingPackageError` where Pillow is not installed."""
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise InrcodecError(
+        raise MissingPackageError(
             "drawing needs Pillow: install it with pip install 'inrcodec[png]'"
         ) from None
 
@@ -86,7 +86,7 @@ def draw_planes(
     axes, all in one unit, and sets the aspect ratio. Grey values have one window for both volumes.
     A known orientation is marked at the borders.
 
-    Raises `InrcodecError` where Pillow is not installed.
+    Raises `MissingPackageError` where Pillow is not installed.
     """
     require_pillow()
     from PIL import Image, ImageDraw, ImageFont
@@ -155,7 +155,7 @@ def draw_planes(
 def draw_content(content: Content) -> Image:
     """`draw_planes` of a report's volumes, with its figures in the caption.
 
-    Raises `InrcodecError` where Pillow is not installed.
+    Raises `MissingPackageError` where Pillow is not installed.
     """
     volume, quality = content.original, content.comparison.whole.quality
     caption = f"PSNR {quality.psnr_range:.2f} dB (peak: the value range), SSIM {quality.ssim:.4f}"

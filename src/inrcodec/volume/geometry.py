@@ -136,6 +136,10 @@ class NiftiGeometry:
         if len(self.intent_name) > INTENT_NAME_BYTES or self.intent_name.endswith(b"\0"):
             raise ValueError(f"intent_name {self.intent_name!r} is padded or over 16 bytes")
 
+    def without_text(self) -> NiftiGeometry:
+        """The same geometry without ``intent_name``, in which people put names too."""
+        return replace(self, intent_name=b"")
+
     def spacing(self, axes: int) -> tuple[float, ...]:
         """Return the spacing of the first ``axes`` axes: ``pixdim[1]`` onwards."""
         return tuple(bits_to_float(bits, self.version) for bits in self.pixdim[1 : 1 + axes])

@@ -24,7 +24,7 @@ from nibabel.nifti2 import header_dtype as nifti2_dtype
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, NonFiniteError, UnsupportedVolumeError
+from inrcodec.errors import InputError, NonFiniteError, OutOfMemoryError, UnsupportedVolumeError
 from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.volume.geometry import HEADER_BYTES, ByteOrder, NiftiGeometry, NiftiVersion
 from inrcodec.volume.volume import MAX_AXES, VOXEL_DTYPES, Volume
@@ -75,7 +75,8 @@ def read_nifti(path: str | Path, nonfinite: Literal["refuse", "zero"] = "refuse"
 
     Raises ``UnsupportedVolumeError`` for colour, complex and 128-bit voxels, more than four axes,
     header/image pairs, and more voxels than a file may hold; ``NonFiniteError`` for NaN and
-    infinite voxels; ``InputError`` for a file that is missing, damaged, truncated, or not NIfTI.
+    infinite voxels; ``InputError`` for a file that is missing, damaged, truncated, or not NIfTI;
+    ``OutOfMemoryError``.
     """
     path = Path(path)
     try:
@@ -222,7 +223,7 @@ def _read_voxels(
     try:
         data = np.empty(voxels, dtype)
     except MemoryError as error:
-        raise InputError(f"{path}: {voxels} voxels do not fit in memory") from error
+        raise OutOfMemoryError(f"{path}: {voxels} voxels do not fit in memory") from error
     unread = data.view(np.uint8).data
     while unread:
         count = stream.readinto(unread)  # type: ignore[attr-defined]
@@ -273,8 +274,8 @@ def _settle_nonfinite(data: NDArray[Any], nonfinite: Literal["refuse", "zero"], 
     count = data.size - int(np.count_nonzero(finite))
     if count and nonfinite == "refuse":
         raise NonFiniteError(
-            f"{path}: {count} voxels are NaN or infinite; ask for nonfinite 'zero' to code them "
-            "as 0"
+            f"{path}: {count} voxels are NaN or infinite; to code them as 0, add --nonfinite zero "
+            "(in Python, nonfinite='zero')"
         )
     if count:
         data[~finite] = 0

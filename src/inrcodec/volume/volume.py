@@ -36,3 +36,13 @@ class Volume:
     """The attributes of a volume that was a DICOM series; ``geometry`` is made of them."""
     skipped: int = 0
     """Files that were passed over to read it: not DICOM, or without an image."""
+
+    @property
+    def scaling(self) -> tuple[float, float] | None:
+        """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling.
+
+        None for DICOM whose planes have each their own, or a lookup table in their place.
+        """
+        if self.dicom is not None and not self.geometry.scl_slope:
+            return None
+        return self.geometry.scaling

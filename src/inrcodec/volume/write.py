@@ -30,8 +30,7 @@ class VolumeOutput:
     """DICOM: the same UIDs for the same volume, not random ones."""
 
     def __post_init__(self) -> None:
-        suffix = self.path.suffix.lower()
-        if suffix and not self.is_nifti and suffix != _DICOM_SUFFIX and not self.path.is_dir():
+        if not (self.is_nifti or self.is_multi_frame or self._may_be_folder()):
             raise OutputError(
                 f"{self.path}: name a .nii or .nii.gz file, a .dcm file for multi-frame DICOM, or "
                 "a folder (no suffix) for DICOM files"
@@ -46,6 +45,12 @@ class VolumeOutput:
     def is_multi_frame(self) -> bool:
         """Whether it is one multi-frame DICOM file."""
         return self.path.suffix.lower() == _DICOM_SUFFIX
+
+    def _may_be_folder(self) -> bool:
+        try:
+            return not self.path.suffix or self.path.is_dir()
+        except OSError:  # no such path can be; `check` says why
+            return True
 
     def check(self) -> None:
         """Raise `OutputError` now, before any work, where `write` would later."""

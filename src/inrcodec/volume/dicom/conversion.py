@@ -131,15 +131,15 @@ def series_from_nifti(volume: Volume) -> DicomSeries:
     header that does not place them in mm, rows and columns that are not at right angles, and axes
     too long.
     """
-    geometry, source = volume.geometry, volume.source
+    geometry = volume.geometry
     if volume.data.dtype.name not in _DTYPES:
         raise UnsupportedVolumeError(
-            f"{source}: {volume.data.dtype} voxels; DICOM images have {', '.join(_DTYPES)}; "
-            "convert the volume first, or decode to NIfTI"
+            f"{volume.data.dtype} voxels; DICOM images have {', '.join(_DTYPES)}; convert the "
+            "volume first, or decode to NIfTI"
         )
     shape = (*volume.data.shape, 1, 1)[: max(volume.data.ndim, 3)]
     if max(shape[:2]) > _MAX_ROWS:
-        raise UnsupportedVolumeError(f"{source}: DICOM images have at most {_MAX_ROWS} rows")
+        raise UnsupportedVolumeError(f"DICOM images have at most {_MAX_ROWS} rows")
     data = volume.data.reshape(shape)
     matrix = _patient_matrix(volume, shape)
     for axis in range(2):
@@ -231,26 +231,25 @@ def _time_step(series: DicomSeries) -> float:
 
 def _patient_matrix(volume: Volume, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the (4, 4) affine from voxel indices to patient coordinates (LPS, mm)."""
-    geometry, source = volume.geometry, volume.source
+    geometry = volume.geometry
     unit = geometry.xyzt_units & 7
     if (geometry.sform_code <= 0 and geometry.qform_code <= 0) or unit not in _MM_IN_UNIT:
         raise UnsupportedVolumeError(
-            f"{source}: the NIfTI header does not say where the voxels lie in space, which DICOM "
-            "must; decode to NIfTI"
+            "the NIfTI header does not say where the voxels lie in space, which DICOM must; decode "
+            "to NIfTI"
         )
     try:
         matrix = _LPS @ read_affine(geometry, shape)
     except ValueError as error:
-        raise UnsupportedVolumeError(f"{source}: {error}") from None
+        raise UnsupportedVolumeError(str(error)) from None
     matrix[:3] *= _MM_IN_UNIT[unit]
     lengths = spacing(matrix)
     if not np.isfinite(matrix).all() or min(lengths) == 0.0 or abs(matrix).max() >= 1e9:
-        raise UnsupportedVolumeError(f"{source}: the NIfTI header's affine places no voxels")
+        raise UnsupportedVolumeError("the NIfTI header's affine places no voxels")
     row, column, step = (matrix[:3, :3] / lengths).T
     if abs(row @ column) > _MAX_COSINE or abs(step @ np.cross(row, column)) < _MAX_COSINE:
         raise UnsupportedVolumeError(
-            f"{source}: rows and columns are not at right angles, which DICOM cannot hold; decode "
-            "to NIfTI"
+            "rows and columns are not at right angles, which DICOM cannot hold; decode to NIfTI"
         )
     return matrix
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from inrcodec.errors import InputError, InrcodecError
+from inrcodec.errors import InputError, InrcodecError, OutOfMemoryError
 
 _MAX_REASON = 160
 
 
 @contextmanager
 def damage_reported(name: str) -> Iterator[None]:
-    """Turn every exception but the project's own into an ``InputError`` that names the file.
+    """Turn every exception but the project's own into an ``InputError`` that names the file, or an
+    ``OutOfMemoryError``.
 
     Parsers of hostile bytes raise whatever the bytes lead them to (AttributeError, struct.error,
     RecursionError, MemoryError, ...), and document little of it.
@@ -22,7 +23,7 @@ def damage_reported(name: str) -> Iterator[None]:
     except InrcodecError:
         raise
     except MemoryError as error:
-        raise InputError(f"{name}: does not fit in memory") from error
+        raise OutOfMemoryError(f"{name}: does not fit in memory") from error
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror or one_line(error)}") from error
     except Exception as error:

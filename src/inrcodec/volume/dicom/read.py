@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import InputError, NonFiniteError, UnsupportedVolumeError
+from inrcodec.errors import InputError, NonFiniteError, OutOfMemoryError, UnsupportedVolumeError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.volume.dicom.attributes import settle, split
 from inrcodec.volume.dicom.catalog import Catalog, read_catalog
@@ -45,8 +45,8 @@ def read_dicom(
     Raises ``InputError`` for what is missing, damaged or truncated, for gaps, duplicates and
     mixtures of images, and for `SeveralSeriesError` several series; ``UnsupportedVolumeError`` for
     colour, for encodings without a decoder here, and for geometry that is no regular stack;
-    ``NonFiniteError`` for NaN and infinite voxels. Nothing is allocated for the voxels before all
-    headers are read and checked.
+    ``NonFiniteError`` for NaN and infinite voxels; ``OutOfMemoryError``. Nothing is allocated for
+    the voxels before all headers are read and checked.
     """
     source = Source(Path(path), limits)
     with warnings.catch_warnings():
@@ -119,7 +119,7 @@ def _read_data(
     try:
         data: NDArray[Any] = np.empty(shape, dtype, order="F")
     except MemoryError as error:
-        raise InputError(
+        raise OutOfMemoryError(
             f"{source.path}: {math.prod(shape)} voxels do not fit in memory"
         ) from error
     volumes = data.reshape(*shape[:3], -1, order="F")

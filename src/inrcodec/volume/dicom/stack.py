@@ -147,7 +147,10 @@ def _require_regular(planes: Sequence[Slice], source: str, allow_irregular: bool
     steps = np.diff([plane.position for plane in positions], axis=0) @ positions[0].normal
     usual = float(np.median(steps))
     gaps = np.flatnonzero(steps > _GAP * usual)
-    advice = "or allow irregular spacing, which keeps the position of each slice"
+    advice = (
+        "or add --allow-irregular (in Python, allow_irregular=True), which keeps the position of "
+        "each slice"
+    )
     if gaps.size:
         named = "; ".join(
             f"{steps[gap]:.6g} mm between {_place(planes[gap])} and {_place(planes[gap + 1])}"

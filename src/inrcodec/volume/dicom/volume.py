@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inrcodec.errors import BitstreamError, InputError
+from inrcodec.errors import BitstreamError, InputError, naming
 from inrcodec.volume.dicom.conversion import nifti_geometry, series_from_nifti
 from inrcodec.volume.dicom.series import DicomHeader, DicomSeries
 from inrcodec.volume.geometry import NiftiGeometry
@@ -12,10 +12,15 @@ from inrcodec.volume.volume import Volume
 
 
 def volume_of(series: DicomSeries, source: str) -> Volume:
-    """The volume of a series, which keeps its attributes."""
+    """The volume of a series, which keeps its attributes.
+
+    Raises ``InputError`` for attributes that place no slices.
+    """
+    with naming(source):
+        geometry = nifti_geometry(series, strict=False)
     return Volume(
         data=series.data,
-        geometry=nifti_geometry(series, strict=False),
+        geometry=geometry,
         header_block=None,
         source=source,
         dicom=header_of(series),
@@ -34,7 +39,8 @@ def series_of(volume: Volume) -> DicomSeries:
     Raises ``UnsupportedVolumeError`` where DICOM cannot hold that one.
     """
     if volume.dicom is None:
-        return series_from_nifti(volume)
+        with naming(volume.source):
+            return series_from_nifti(volume)
     header = volume.dicom
     return DicomSeries(volume.data, header.shared, header.frames, header.enhanced)
 
@@ -42,7 +48,8 @@ def series_of(volume: Volume) -> DicomSeries:
 def check_nifti(volume: Volume) -> None:
     """Raise ``UnsupportedVolumeError`` where the volume was DICOM that NIfTI cannot hold."""
     if volume.dicom is not None:
-        nifti_geometry(series_of(volume))
+        with naming(volume.source):
+            nifti_geometry(series_of(volume))
 
 
 def geometry_of(header: DicomHeader, shape: tuple[int, ...]) -> NiftiGeometry:
