@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from inrcodec.architecture import Architecture, Mixture, Partition
 from inrcodec.entropy.network import encode_network
 from inrcodec.fitting import curvature, replay
 from inrcodec.fitting import fit as fit_module
+from inrcodec.fitting import quantize as quantize_module
 from inrcodec.fitting.batches import BalancedBatches
 from inrcodec.fitting.curvature import FlatWeights, blocks, diagonal
 from inrcodec.fitting.deadline import Deadline
@@ -556,6 +558,27 @@ def test_quantize_fills_the_bytes_and_keeps_the_quality(architecture: Architectu
     quantized = quantize(model, s, most, coded_bytes, 30, 960, ignore)
     assert 0.95 * most <= coded_bytes(quantized) <= most
     assert error(from_quantized(quantized)) < 1.5 * before
+
+
+def test_what_drifted_beyond_the_bytes_is_not_trimmed_but_begun_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quantize_module, "_FILL", 1.03)
+    drifts: list[int] = []
+    run = quantize_module._Quantizer.run
+
+    def observed(*arguments: Any) -> tuple[QuantizedModel, int]:
+        found, drift = run(*arguments)
+        drifts.append(drift)
+        return found, drift
+
+    monkeypatch.setattr(quantize_module._Quantizer, "run", observed)
+    s, model = sampler(), model_of(SINGLE)
+    fit(model, s, 200, 960, ignore)
+    most = SINGLE.parameters * 7 // 8 + 35
+    quantized = quantize(model, s, most, coded_bytes, 30, 960, ignore)
+    assert coded_bytes(quantized) <= most
+    assert len(drifts) > 1 and drifts[-1] < drifts[0]
 
 
 @every(*MIXTURES)

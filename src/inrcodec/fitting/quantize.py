@@ -47,6 +47,9 @@ _FILL = 0.992
 What is trimmed in the end costs far more than what is left over (docs/design.md, "Meeting the
 target")."""
 
+_LITTLE = 1e-3
+"""Share of the bytes that may be trimmed; where it is more, all begins anew with more room."""
+
 _FILL_PASSES = 3
 _ATTEMPTS = 3
 _GATE_LEVELS = (("gate.encoder.0.", 128.0), ("gate.encoder.", 48.0), ("gate.", 24.0))
@@ -90,17 +93,18 @@ def quantize(
     model.use_fixed_point()
     quantizer = _Quantizer(model, sampler, coded_bytes)
     fitted = quantizer.flat.get()
-    aim = most
+    room, result = most * (1 - _FILL), None
     for _ in range(_ATTEMPTS):
         quantizer.flat.set(fitted)
-        result = quantizer.run(aim, tuning_steps, batch, report, deadline)
-        excess = coded_bytes(result) - most
-        if excess <= 0:
-            return result
-        # Tuning made weights larger than the trimming could make up for.
-        aim -= excess
+        found, drift = quantizer.run(most, room, tuning_steps, batch, report, deadline)
+        if coded_bytes(found) <= most:
+            result = found
+            # Another attempt takes as long as this one.
+            if drift <= most * _LITTLE or deadline.share() > 0.5:
+                return result
+        room += 2 * drift  # coarser steps drift further
     quantizer.flat.set(fitted)
-    return quantizer.nearest(most)
+    return result or quantizer.nearest(most)
 
 
 class _Quantizer:
@@ -118,9 +122,16 @@ class _Quantizer:
         return self._integers(weights, self._choose_exponents(weights, sensitivity, most))
 
     def run(
-        self, most: int, tuning_steps: int, batch: int, report: Report, deadline: Deadline
-    ) -> QuantizedModel:
-        """The rounds, aimed at ``most`` bytes."""
+        self,
+        most: int,
+        room: float,
+        tuning_steps: int,
+        batch: int,
+        report: Report,
+        deadline: Deadline,
+    ) -> tuple[QuantizedModel, int]:
+        """The rounds, aimed at ``most`` bytes, with ``room`` in them for the tuning's drift; and
+        the bytes that drift went beyond ``most``, which had to be trimmed."""
         flat, size = self.flat, self.flat.size
         sensitivity = diagonal(flat, self.sampler, _MOST_SAMPLES)
         weights = flat.get().double().cpu()
@@ -129,11 +140,11 @@ class _Quantizer:
         )
         matrices = self._matrices(groups)
         lasting = self._lasting_errors(groups, matrices, sensitivity)
-        exponents = self._choose_exponents(weights, lasting, int(most * _FILL))
+        exponents = self._choose_exponents(weights, lasting, int(most - room))
         steps = self._steps(exponents)
         order = (sensitivity * steps.square()).argsort(descending=True)
         free = torch.ones(size, dtype=torch.bool)
-        total = (ROUNDS - 1) * tuning_steps
+        total, drift = (ROUNDS - 1) * tuning_steps, 0
         for number in range(ROUNDS):
             round_ends = deadline.part(1 / (ROUNDS - number))
             last = number == ROUNDS - 1 or deadline.share() >= 1
@@ -145,7 +156,8 @@ class _Quantizer:
             if number < ROUNDS - TRIMMED_ROUNDS and not last:
                 weights = round_weights(weights, steps, plans, rate=None)
             else:
-                weights = self._trim(weights, steps, exponents, plans, most)
+                weights, excess = self._trim(weights, steps, exponents, plans, most)
+                drift = max(drift, excess)
             free &= ~now
             flat.set(weights)
             if last:
@@ -157,7 +169,7 @@ class _Quantizer:
 
             _tune(flat, free, self.sampler, tuning_steps, batch, report_all, round_ends)
             weights = torch.where(free, flat.get().double().cpu(), weights)
-        return self._integers(weights, exponents)
+        return self._integers(weights, exponents), drift
 
     def _choose_exponents(self, weights: Tensor, errors: Tensor, most: int) -> list[int]:
         """A step exponent for each tensor: equal error a weight, in ``most`` bytes; then finer
@@ -259,9 +271,9 @@ class _Quantizer:
         exponents: list[int],
         plans: list[Plan],
         most: int,
-    ) -> Tensor:
+    ) -> tuple[Tensor, int]:
         """Round with the least rate weight at which the file fits, the free weights counted as if
-        rounded to the nearest."""
+        rounded to the nearest; and the bytes by which it is too large without."""
         current = self._integers(weights, exponents)
         rates = self._rate_tables(current)
         owner = self.flat.owners()
@@ -271,9 +283,9 @@ class _Quantizer:
             rounded = round_weights(weights, steps, plans, rate)
             return rounded, self.coded_bytes(self._integers(rounded, exponents))
 
-        rounded, size = attempt(0.0)
-        if size <= most:
-            return rounded
+        rounded, untrimmed = attempt(0.0)
+        if untrimmed <= most:
+            return rounded, 0
         # The squared error that one bit is worth: this spans all there is.
         low, high = -12.0, 2.0
         best = attempt(10.0**high)[0]
@@ -284,7 +296,7 @@ class _Quantizer:
                 low = middle
             else:
                 high, best = middle, rounded
-        return best
+        return best, untrimmed - most
 
     def _rate_tables(self, current: QuantizedModel) -> list[list[float]]:
         return [
