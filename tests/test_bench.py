@@ -423,7 +423,7 @@ def test_missing_codecs_are_told(rounding: Rounding, scan: Path, tmp_path: Path)
 def test_without_any_codec(rounding: Rounding, scan: Path, tmp_path: Path) -> None:
     rounding.needs = "get it somewhere"
     done = run(scan, "--codecs", "sperr", "--ratios", "8", "--out", tmp_path / "results")
-    assert done.exit_code == 1
+    assert done.exit_code == 9
     assert "none of the codecs asked for is here" in done.stderr
     assert not (tmp_path / "results").exists()
 
@@ -431,7 +431,7 @@ def test_without_any_codec(rounding: Rounding, scan: Path, tmp_path: Path) -> No
 def test_without_the_extra(scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inrcodec.bench.folder.find_spec", lambda _: None)
     done = run(scan, "--out", tmp_path / "results")
-    assert done.exit_code == 1
+    assert done.exit_code == 9
     assert done.stderr.splitlines()[-1].endswith("pip install 'inrcodec[bench]'")
 
 
