@@ -372,4 +372,7 @@ def test_what_was_packed_is_shown(chromium: webdriver.Chrome, tmp_path: Path, be
     report.find("#centre").send_keys("127.5")
     report.find("#width").clear()
     report.find("#width").send_keys("255")
-    assert np.array_equal(report.pixels(AXIAL)[..., 0], data[:, ::-1, 2].T)
+    # Keys typed on a busy machine may take a while to be seen.
+    WebDriverWait(chromium, 10, 0.1).until(
+        lambda _: np.array_equal(report.pixels(AXIAL)[..., 0], data[:, ::-1, 2].T)
+    )
