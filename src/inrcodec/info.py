@@ -58,9 +58,7 @@ class Info(FileSize):
 
         None for DICOM whose planes have each their own, or a lookup table in their place.
         """
-        if self.modality is not None and not self.geometry.scl_slope:
-            return None
-        return self.geometry.scaling
+        return self.geometry.scaling(of_dicom=self.modality is not None)
 
     @property
     def sform(self) -> tuple[tuple[float, ...], ...] | None:

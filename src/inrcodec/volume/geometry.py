@@ -150,9 +150,14 @@ class NiftiGeometry:
         time = _TIME_UNITS.get(self.xyzt_units & 0x38)
         return (*[space] * SPATIAL_AXES, time)[:axes]
 
-    @property
-    def scaling(self) -> tuple[float, float]:
-        """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling."""
+    def scaling(self, *, of_dicom: bool) -> tuple[float, float] | None:
+        """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling.
+
+        None for DICOM whose planes have each their own, or a lookup table in their place: its slope
+        is 0 here.
+        """
+        if of_dicom and not self.scl_slope:
+            return None
         slope = bits_to_float(self.scl_slope, self.version)
         intercept = bits_to_float(self.scl_inter, self.version)
         # NIfTI: a slope of 0 stands for no scaling; readers take NaN and infinity the same way.

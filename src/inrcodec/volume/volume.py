@@ -39,10 +39,5 @@ class Volume:
 
     @property
     def scaling(self) -> tuple[float, float] | None:
-        """Slope and intercept from stored values to real ones; (1, 0) where there is no scaling.
-
-        None for DICOM whose planes have each their own, or a lookup table in their place.
-        """
-        if self.dicom is not None and not self.geometry.scl_slope:
-            return None
-        return self.geometry.scaling
+        """See `NiftiGeometry.scaling`."""
+        return self.geometry.scaling(of_dicom=self.dicom is not None)
